@@ -1,0 +1,50 @@
+# The two commands a newcomer needs: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# A torch that is already there is kept; else this build, which is the CPU one where pip is given it.
+TORCH ?= torch==2.13.0
+
+.PHONY: help demo test check bench settings clean
+
+help:                 ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/.torch:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing torch (CPU build), once"
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install --quiet "$(TORCH)"
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	@echo "installing alknet-firewall"
+	$(PIP) install --quiet --editable '.[torch,embedded]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	@echo "installing alknet-firewall with its development tools"
+	$(PIP) install --quiet --editable '.[torch,embedded,calibrate,dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo   ## watch real texts go through a real worker, from nothing
+	$(BIN)/alknet-firewall demo
+
+test: $(VENV)/.dev    ## run all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev   ## lint, types, import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev   ## measure speed; prints a table
+	$(BIN)/python -m benchmarks
+
+settings: $(VENV)/.dev  ## write .env.example and docs/settings.md anew
+	$(BIN)/python -m worker.settings > .env.example
+
+clean:                ## remove what the targets made
+	rm -rf $(VENV) dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

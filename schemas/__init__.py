@@ -1,0 +1,30 @@
+"""The wire contract of alknet-firewall: pydantic models only, nothing else of ours is imported."""
+
+from schemas.alarm import Alarm
+from schemas.dead_letter import DeadLetter
+from schemas.event import AlarmEvent, CloudEvent, DeadLetterEvent, ResultEvent
+from schemas.job import Item, Job, JobHeader, Source
+from schemas.result import ErrorInfo, ItemResult, result_id
+from schemas.signal import SEVERITIES, SIGNALS, EvidenceSpan, Severity, Signal, SignalScore
+
+__all__ = [
+    "SEVERITIES",
+    "SIGNALS",
+    "Alarm",
+    "AlarmEvent",
+    "CloudEvent",
+    "DeadLetter",
+    "DeadLetterEvent",
+    "ErrorInfo",
+    "EvidenceSpan",
+    "Item",
+    "ItemResult",
+    "Job",
+    "JobHeader",
+    "ResultEvent",
+    "Severity",
+    "Signal",
+    "SignalScore",
+    "Source",
+    "result_id",
+]

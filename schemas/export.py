@@ -1,0 +1,29 @@
+"""The published JSON Schemas: what a producer or consumer in any language programs against."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from schemas.event import AlarmEvent, DeadLetterEvent, ResultEvent
+from schemas.job import Job
+
+PUBLISHED: dict[str, type[BaseModel]] = {
+    "job": Job,
+    "result-event": ResultEvent,
+    "alarm-event": AlarmEvent,
+    "dead-letter-event": DeadLetterEvent,
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of one published model.
+
+    Args:
+        name: A key of ``PUBLISHED``.
+
+    Raises:
+        KeyError: No model of that name is published.
+    """
+    mode = "validation" if name == "job" else "serialization"
+    schema = PUBLISHED[name].model_json_schema(mode=mode)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,17 @@
+"""Names that producers and consumers rely on. A change of any of them is a breaking change."""
+
+TASK_SCREEN = "alknet_firewall.screen"
+
+QUEUE_INTERACTIVE = "screening"
+QUEUE_BULK = "screening.bulk"
+
+STREAM_RESULTS = "firewall:results"
+STREAM_ALARMS = "firewall:alarms"
+STREAM_DEAD = "firewall:dead"
+
+EVENT_FIELD = "event"
+"""The one field of a stream entry: a CloudEvents 1.0 envelope as JSON text."""
+
+EVENT_RESULT = "alknet.firewall.result.v1"
+EVENT_ALARM = "alknet.firewall.alarm.v1"
+EVENT_DEAD_LETTER = "alknet.firewall.dead_letter.v1"

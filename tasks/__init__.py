@@ -1,0 +1,1 @@
+"""The Celery application: the only package that knows Celery."""

@@ -1,0 +1,1 @@
+"""Commands that speak to the queue, and the command line's root."""

@@ -1,0 +1,54 @@
+"""``alknet-firewall worker``: run a worker process."""
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.console import errors_shown
+
+
+def worker(
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", help="Jobs in flight; default FIREWALL_CONCURRENCY.", min=1)
+    ] = None,
+    queue: Annotated[
+        list[str] | None, typer.Option("--queue", "-Q", help="Queue to consume, repeatable; default FIREWALL_QUEUES.")
+    ] = None,
+    pool: Annotated[
+        str, typer.Option(help="threads (batches across jobs; recommended), solo, or prefork (a model per child).")
+    ] = "threads",
+) -> None:
+    """Run a worker: load the model, prove the codebook, then consume jobs until SIGTERM.
+
+    SIGTERM finishes the jobs in hand and exits; give the process longer than the longest job. Run one worker
+    per accelerator or per group of cores.
+    """
+    from worker.observe.logging import configure_logging
+    from worker.settings import load_settings
+
+    with errors_shown():
+        overrides: dict[str, object] = {}
+        if concurrency is not None:
+            overrides["concurrency"] = concurrency
+        if queue:
+            overrides["queues"] = queue
+        settings = load_settings(**overrides)
+    configure_logging(settings.log_level)
+
+    from tasks.app import create_app
+    from tasks.lifecycle import install
+
+    app = create_app(settings)
+    install(settings)
+    app.worker_main(
+        [
+            "worker",
+            f"--pool={pool}",
+            f"--concurrency={settings.concurrency}",
+            f"--queues={','.join(settings.queues)}",
+            f"--loglevel={settings.log_level}",
+            # Gossip and mingle talk to every other worker at start and serve nothing here.
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )

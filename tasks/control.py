@@ -1,0 +1,15 @@
+"""Remote-control commands: what a running worker tells over Celery's own control channel."""
+
+from dataclasses import asdict
+from typing import Any
+
+from celery.worker.control import inspect_command
+
+from tasks.process import runner
+
+
+@inspect_command()
+def engine_stats(state: Any) -> dict[str, Any]:
+    """Return the engine's counters since the start; ``celery inspect engine_stats``."""
+    del state
+    return asdict(runner().screener.engine.stats)

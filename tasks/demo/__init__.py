@@ -1,0 +1,1 @@
+"""The demonstration: everything real, started from nothing, ended without a trace."""

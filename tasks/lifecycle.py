@@ -1,0 +1,75 @@
+"""When a worker process loads the model, says it is ready, and says good-bye.
+
+``threads`` and ``solo`` pools run tasks in the main process and send no ``worker_process_init``: the model
+is loaded at ``worker_init``, before the consumer starts, so that no job waits for it. ``prefork`` children
+each load their own: forking after torch has started its threads hangs.
+"""
+
+import logging
+import os
+import sys
+from typing import Any
+
+from celery import signals
+
+from tasks.process import preload, unload
+from worker.errors import FirewallError
+from worker.observe.health import Heartbeat
+from worker.observe.sentry import init_sentry
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EXIT_CONFIGURATION = 78
+"""``EX_CONFIG`` of sysexits.h: do not restart before someone has looked."""
+
+
+def install(settings: Settings) -> None:
+    """Connect Celery's signals. Call once per process, before the worker starts."""
+    heartbeat = Heartbeat(settings.health_file) if settings.health_file else None
+
+    def on_init(sender: Any = None, **_: Any) -> None:
+        _start_sentry(settings)
+        if not _forks(sender):
+            _load_or_exit(settings)
+
+    def on_process_init(**_: Any) -> None:
+        _start_sentry(settings)
+        _load_or_exit(settings)
+
+    def on_ready(**_: Any) -> None:
+        if heartbeat:
+            heartbeat.start()
+        log.info("worker ready pid=%d", os.getpid())
+
+    def on_shutdown(**_: Any) -> None:
+        if heartbeat:
+            heartbeat.stop()
+        unload()
+
+    signals.worker_init.connect(on_init, weak=False)
+    signals.worker_process_init.connect(on_process_init, weak=False)
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.worker_shutdown.connect(on_shutdown, weak=False)
+    signals.worker_process_shutdown.connect(lambda **_: unload(), weak=False)
+
+
+def _forks(worker: Any) -> bool:
+    pool = getattr(worker, "pool_cls", None)
+    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
+    return "prefork" in str(name)
+
+
+def _load_or_exit(settings: Settings) -> None:
+    """Load the model, or end the process: Celery swallows ordinary exceptions of signal receivers."""
+    try:
+        preload(settings)
+    except FirewallError as error:
+        log.critical("%s: %s", error.code, error.message)
+        sys.exit(EXIT_CONFIGURATION)
+
+
+def _start_sentry(settings: Settings) -> None:
+    from sentry_sdk.integrations.celery import CeleryIntegration
+
+    init_sentry(settings, integrations=[CeleryIntegration()])

@@ -1,0 +1,33 @@
+"""Keep screened text out of Celery's events, logs and remote-control replies."""
+
+from typing import Any
+
+from celery.worker.request import Request
+
+HIDDEN = "(hidden)"
+
+
+class PrivateRequest(Request):
+    """A task request that never shows its arguments.
+
+    Celery puts a repr of the arguments into events (worker -E), into replies to ``inspect active`` and
+    into its own repr. The message header holds one that the producer's Celery made, so that it must be
+    hidden here and not where jobs are sent.
+    """
+
+    @property
+    def argsrepr(self) -> str:
+        """Positional arguments as shown."""
+        return HIDDEN
+
+    @property
+    def kwargsrepr(self) -> str:
+        """Keyword arguments as shown."""
+        return HIDDEN
+
+    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Celery's signature
+        """Return what remote control may know of the request."""
+        return super().info(safe=safe) | {"args": HIDDEN, "kwargs": HIDDEN}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}[{self.id}]>"

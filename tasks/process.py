@@ -1,0 +1,57 @@
+"""What one worker process holds: the loaded engine and the way to the result topic."""
+
+import threading
+
+from worker.screening.jobs import JobRunner
+from worker.screening.loading import load_screener
+from worker.settings import Settings
+from worker.topic.attempts import RedisAttempts
+from worker.topic.connection import connect
+from worker.topic.publisher import RedisPublisher, TopicLimits
+
+_lock = threading.Lock()
+_runner: JobRunner | None = None
+
+
+def preload(settings: Settings) -> JobRunner:
+    """Load model and codebook once for this process and return the runner."""
+    global _runner  # noqa: PLW0603 - one engine a process is the point
+    with _lock:
+        if _runner is None:
+            redis = connect(settings)
+            _runner = JobRunner(
+                load_screener(settings),
+                RedisPublisher(
+                    redis,
+                    TopicLimits(
+                        results_maxlen=settings.results_maxlen,
+                        alarms_maxlen=settings.alarms_maxlen,
+                        dead_maxlen=settings.dead_maxlen,
+                        dedupe_ttl_s=settings.dedupe_ttl_s,
+                    ),
+                ),
+                RedisAttempts(redis, ttl_s=settings.dedupe_ttl_s),
+                max_attempts=settings.max_attempts,
+                excerpts=settings.evidence_excerpts,
+            )
+        return _runner
+
+
+def runner() -> JobRunner:
+    """Return the preloaded runner.
+
+    Raises:
+        RuntimeError: The process was never preloaded; the pool sends no signal that would do it.
+    """
+    if _runner is None:
+        raise RuntimeError("the worker process was not preloaded")
+    return _runner
+
+
+def unload() -> None:
+    """Stop the engine, if this process has one."""
+    global _runner  # noqa: PLW0603
+    with _lock:
+        if _runner is not None:
+            _runner.screener.engine.stop()
+            _runner = None

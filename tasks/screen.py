@@ -1,0 +1,50 @@
+"""The task producers call: ``alknet_firewall.screen``."""
+
+import logging
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import Reject
+
+from schemas.names import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_SCREEN
+from tasks.process import runner
+from worker.errors import FirewallError
+from worker.screening.jobs import Delivery
+
+log = logging.getLogger(__name__)
+
+
+class ScreeningTask(Task):  # type: ignore[misc]
+    """A task whose arguments are private."""
+
+    Request = "tasks.private_request:PrivateRequest"
+
+
+@shared_task(name=TASK_SCREEN, base=ScreeningTask, bind=True, ignore_result=True, typing=False)
+def screen(self: Task, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+    """Screen a job; called as ``send_task("alknet_firewall.screen", args=[job])``.
+
+    Arguments are taken as they come and checked by the worker, so that a wrong call is answered on the
+    result topic instead of being lost in a TypeError.
+
+    Returns:
+        The results of all items, for producers who set ``ignore_result=False``.
+
+    Raises:
+        Reject: The job goes back to its queue; the worker could not finish it for a reason of its own.
+    """
+    job = args[0] if len(args) == 1 and not kwargs else kwargs.get("job") if not args else [*args, kwargs]
+    queue = (self.request.delivery_info or {}).get("routing_key") or QUEUE_INTERACTIVE
+    delivery = Delivery(task_id=str(self.request.id), queue=queue, bulk=queue == QUEUE_BULK)
+    try:
+        results = runner().run(job, delivery)
+    except FirewallError as error:
+        log.warning("job goes back task=%s code=%s: %s", delivery.task_id, error.code, error.message)
+        raise Reject(error.code, requeue=True) from None
+    except Exception as error:
+        # The message of a foreign exception may quote the text; its type and place are enough.
+        log.error("job goes back task=%s: unexpected %s", delivery.task_id, type(error).__name__)  # noqa: TRY400
+        raise Reject("internal_error", requeue=True) from None
+    if self.request.ignore_result:
+        return []
+    return [result.model_dump(mode="json") for result in results]

@@ -1,0 +1,99 @@
+"""``alknet-firewall watch``: follow alarms as they come."""
+
+import json
+import socket
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli.console import errors_shown, out
+from worker.cli.verdicts import SEVERITY_STYLE, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from worker.topic.reader import Entry
+
+
+def watch(
+    results: Annotated[bool, typer.Option("--results", help="Follow all results instead of alarms.")] = False,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with what the stream still keeps.")] = False,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Read as this consumer group: every alarm goes to one member, and is confirmed."),
+    ] = None,
+    consumer: Annotated[str | None, typer.Option(help="Name within the group; default the host name.")] = None,
+    count: Annotated[int | None, typer.Option(help="Stop after so many entries.", min=1)] = None,
+    idle: Annotated[float | None, typer.Option(help="Stop after so many seconds without an entry.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the CloudEvents as they are, one a line.")] = False,
+) -> None:
+    """Follow alarms live, in a readable table or as JSON lines. Ctrl-C ends it.
+
+    Without --group every watcher sees everything and Redis remembers nothing of it.
+    """
+    from schemas.names import STREAM_ALARMS, STREAM_RESULTS
+    from worker.settings import load_settings
+    from worker.topic.connection import connect_checked
+
+    with errors_shown():
+        redis = connect_checked(load_settings())
+    stream = STREAM_RESULTS if results else STREAM_ALARMS
+    if not as_json:
+        out.print(f"[dim]{stream} — waiting; Ctrl-C ends[/]")
+    seen = 0
+    try:
+        for entry in _entries(redis, stream, group, consumer, from_start=from_start, idle=idle):
+            _show(json.loads(entry.event), entry.event, as_json=as_json)
+            seen += 1
+            if seen == count:
+                break
+    except KeyboardInterrupt:
+        pass
+    if not as_json:
+        out.print(f"[dim]{seen} entries[/]")
+
+
+def _entries(
+    redis: "Redis", stream: str, group: str | None, consumer: str | None, *, from_start: bool, idle: float | None
+) -> "Iterator[Entry]":
+    from worker.topic.reader import read_group, read_stream
+
+    block_ms = 500
+    if group is not None:
+        source = read_group(redis, stream, group, consumer or socket.gethostname(), block_ms=block_ms)
+    else:
+        source = read_stream(redis, stream, start="0" if from_start else "$", block_ms=block_ms)
+    waited = 0.0
+    for entry in source:
+        if entry is not None:
+            waited = 0.0
+            yield entry
+            continue
+        waited += block_ms / 1000
+        if idle is not None and waited >= idle:
+            return
+
+
+def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(raw)
+        return
+    data = event["data"]
+    clock = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
+    item = one_line(str(data.get("item_id")))
+    if data.get("error"):
+        out.print(f"{clock}  [magenta]error[/]     {data['error']['code']:24} {data['job_id']} {item}", highlight=False)
+        return
+    severity = data.get("severity")
+    style = SEVERITY_STYLE[severity]
+    signal = data.get("signal") or (data["evidence"][0]["signal"] if data.get("evidence") else "")
+    spans = " ".join(f"{span['start']}-{span['end']}" for span in data.get("evidence", []))
+    out.print(
+        f"{clock}  [{style}]{severity or 'clean':9}[/] {signal:24} p={data['p_value']:.1e}  {data['source']:8} "
+        f"{data['job_id']} {item}" + (f"  evidence at {spans}" if spans else ""),
+        highlight=False,
+        soft_wrap=True,
+    )

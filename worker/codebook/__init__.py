@@ -1,0 +1,1 @@
+"""The codebook: what benign and attacking texts look like in the model's activations."""

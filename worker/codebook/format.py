@@ -1,0 +1,259 @@
+"""The codebook's file: one safetensors file whose header says what it was calibrated on.
+
+Everything in the file is checked before it is used: a codebook may come from anyone.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.signal import Signal
+from worker.codebook.probe import Basis, Probe
+from worker.codebook.splines import SurvivalSpline
+from worker.errors import CodebookInvalid, CodebookNotFound
+
+FORMAT_VERSION = 1
+MAX_BYTES = 64 * 1024 * 1024
+HEADER_KEY = "alknet.codebook"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class CalibratedModel(BaseModel):
+    """The model the codebook belongs to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    revision: str | None
+    weights_sha256: Sha256
+    tokenizer_sha256: Sha256
+    layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    backend: str
+    dtype: Literal["float32", "bfloat16", "int8"]
+
+
+class WindowShape(BaseModel):
+    """How texts are cut."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: Annotated[int, Field(ge=8, le=8192, description="Tokens, special ones included.")]
+    overlap: Annotated[int, Field(ge=0)]
+
+
+class Golden(BaseModel):
+    """Texts whose scores every worker must reproduce before it serves."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[str] = Field(min_length=1, max_length=256)
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False, description="Largest difference of a logit.")]
+
+
+class Header(BaseModel):
+    """The JSON in the safetensors metadata."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    model: CalibratedModel
+    window: WindowShape
+    signals: tuple[Signal, ...] = Field(min_length=1)
+    strata: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        description="Borders between length strata, in tokens, ascending; n borders make n + 1 strata."
+    )
+    explained_variance: float
+    golden: Golden
+    provenance: dict[str, Any] = Field(description="Data hashes, counts, metrics, seed.")
+
+    @model_validator(mode="after")
+    def borders_ascend(self) -> "Header":
+        """Refuse strata that do not ascend and signals named twice."""
+        if list(self.strata) != sorted(set(self.strata)):
+            raise ValueError("strata must ascend")
+        if len(set(self.signals)) != len(self.signals):
+            raise ValueError("a signal is named twice")
+        return self
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """A loaded codebook.
+
+    Attributes:
+        header: What it was calibrated on.
+        basis: SVD basis of the activations.
+        probe: Attention probes on the basis.
+        distributions: Benign distribution by stratum, then by signal.
+        benign_scores: Document scores of the calibration sample, float32 ``(n_documents, n_signals)``: a
+            policy's combination of signals is calibrated on them.
+        benign_tokens: Tokens of the calibration documents, int32 ``(n_documents,)``.
+        golden_scores: Expected logits of the golden texts, float32 ``(n_texts, n_signals)``.
+        fingerprint: First 16 hex digits of the file's SHA-256.
+    """
+
+    header: Header
+    basis: Basis
+    probe: Probe
+    distributions: tuple[tuple[SurvivalSpline, ...], ...]
+    benign_scores: npt.NDArray[np.float32]
+    benign_tokens: npt.NDArray[np.int32]
+    golden_scores: npt.NDArray[np.float32]
+    fingerprint: str = ""
+
+    def stratum_of(self, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Return the stratum's number for texts of so many tokens."""
+        return np.searchsorted(np.asarray(self.header.strata), tokens, side="right")
+
+
+def save_codebook(codebook: Codebook, path: Path) -> str:
+    """Write the file and return its fingerprint. The same codebook gives the same bytes."""
+    from safetensors.numpy import save
+
+    blob = save(_tensors(codebook), metadata={HEADER_KEY: codebook.header.model_dump_json()})
+    path.write_bytes(blob)
+    return _fingerprint(blob)
+
+
+def load_codebook(path: Path) -> Codebook:
+    """Read and check a codebook.
+
+    Raises:
+        CodebookNotFound: There is no such file.
+        CodebookInvalid: It is not a codebook, is damaged, or of a format this version does not read.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CodebookInvalid(f"{path.name} has over {MAX_BYTES} bytes; this is no codebook")
+        blob = path.read_bytes()
+    except OSError as error:
+        raise CodebookNotFound(
+            f"no codebook at {path}: {error.strerror}. Make one with `alknet-firewall calibrate`."
+        ) from None
+    try:
+        return _parse(blob)
+    except CodebookInvalid as error:
+        raise CodebookInvalid(f"{path.name}: {error.message}. Fetch or calibrate it again.") from None
+
+
+def _parse(blob: bytes) -> Codebook:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(blob)
+        length = int.from_bytes(blob[:8], "little")
+        metadata = json.loads(blob[8 : 8 + length]).get("__metadata__", {})
+        header = Header.model_validate_json(metadata[HEADER_KEY])
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        raise CodebookInvalid(f"header field {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CodebookInvalid(f"not a codebook file ({type(error).__name__})") from None
+    _check_tensors(header, tensors)
+    return Codebook(
+        header=header,
+        basis=Basis(tensors["basis.mean"], tensors["basis.components"], header.explained_variance),
+        probe=Probe(
+            tensors["probe.query"], tensors["probe.value"], tensors["probe.bias"]
+        ),
+        distributions=_distributions(header, tensors),
+        benign_scores=tensors["benign.scores"],
+        benign_tokens=tensors["benign.tokens"],
+        golden_scores=tensors["golden.scores"],
+        fingerprint=_fingerprint(blob),
+    )
+
+
+def _fingerprint(blob: bytes) -> str:
+    return hashlib.sha256(blob).hexdigest()[:16]
+
+
+def _tensors(codebook: Codebook) -> dict[str, npt.NDArray[Any]]:
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "basis.mean": codebook.basis.mean,
+        "basis.components": codebook.basis.components,
+        "probe.query": codebook.probe.query,
+        "probe.value": codebook.probe.value,
+        "probe.bias": codebook.probe.bias,
+        "benign.scores": codebook.benign_scores,
+        "benign.tokens": codebook.benign_tokens,
+        "golden.scores": codebook.golden_scores,
+    }
+    for stratum, row in enumerate(codebook.distributions):
+        for signal, spline in zip(codebook.header.signals, row, strict=True):
+            name = f"spline.{stratum}.{signal}"
+            tensors[f"{name}.x"], tensors[f"{name}.y"] = spline.x, spline.y
+            tensors[f"{name}.tail"] = np.array([spline.shape, spline.scale])
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _check_tensors(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> None:
+    """Check that every tensor is there with the right type and shape, finite, and nothing else is."""
+    signals = len(header.signals)
+    expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "basis.mean": ("float32", (None,)),
+        "basis.components": ("float32", (None, None)),
+        "probe.query": ("float32", (signals, None, None)),
+        "probe.value": ("float32", (signals, None, None)),
+        "probe.bias": ("float32", (signals,)),
+        "benign.scores": ("float32", (None, signals)),
+        "benign.tokens": ("int32", (None,)),
+        "golden.scores": ("float32", (len(header.golden.texts), signals)),
+    }
+    for stratum in range(len(header.strata) + 1):
+        for signal in header.signals:
+            name = f"spline.{stratum}.{signal}"
+            expected |= {f"{name}.x": ("float64", (None,)), f"{name}.y": ("float64", (None,))}
+            expected[f"{name}.tail"] = ("float64", (2,))
+    if odd := set(expected) ^ set(tensors):
+        raise CodebookInvalid(f"tensors missing or unknown: {', '.join(sorted(odd))[:200]}")
+    for name, (dtype, shape) in expected.items():
+        tensor = tensors[name]
+        fits = len(tensor.shape) == len(shape) and all(
+            want in (None, have) for want, have in zip(shape, tensor.shape, strict=False)
+        )
+        if tensor.dtype.name != dtype or not fits or 0 in tensor.shape:
+            raise CodebookInvalid(f"tensor {name} is {tensor.dtype.name}{tensor.shape}, expected {dtype}{shape}")
+        if not np.isfinite(tensor).all():
+            raise CodebookInvalid(f"tensor {name} holds NaN or infinity")
+    _check_together(header, tensors)
+
+
+def _check_together(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> None:
+    """Check that the shapes fit one another."""
+    rank = tensors["basis.components"].shape[1]
+    heads = tensors["probe.query"].shape[1]
+    fits = (
+        tensors["basis.components"].shape[0] == tensors["basis.mean"].shape[0]
+        and tensors["basis.mean"].shape[0] % len(header.model.layers) == 0
+        and tensors["probe.query"].shape == tensors["probe.value"].shape == (len(header.signals), heads, rank)
+        and tensors["benign.scores"].shape[0] == tensors["benign.tokens"].shape[0]
+    )
+    if not fits:
+        raise CodebookInvalid("shapes of basis, probe and calibration sample do not fit together")
+
+
+def _distributions(
+    header: Header, tensors: dict[str, npt.NDArray[Any]]
+) -> tuple[tuple[SurvivalSpline, ...], ...]:
+    return tuple(
+        tuple(_spline(f"spline.{stratum}.{signal}", tensors) for signal in header.signals)
+        for stratum in range(len(header.strata) + 1)
+    )
+
+
+def _spline(name: str, tensors: dict[str, npt.NDArray[Any]]) -> SurvivalSpline:
+    x, y, (shape, scale) = tensors[f"{name}.x"], tensors[f"{name}.y"], tensors[f"{name}.tail"]
+    if len(x) != len(y) or len(x) < 2 or (np.diff(x) <= 0).any() or (np.diff(y) >= 0).any() or y[0] > 0:
+        raise CodebookInvalid(f"{name} is not a descending log-survival")
+    if not 0 <= shape < 1 or scale <= 0:
+        raise CodebookInvalid(f"{name} has an impossible tail")
+    return SurvivalSpline(x, y, float(shape), float(scale))

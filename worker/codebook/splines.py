@@ -1,0 +1,140 @@
+"""The distribution of a score among benign documents: monotone spline, generalised-Pareto tail.
+
+The spline is the piecewise cubic Hermite interpolation of Fritsch and Carlson (SIAM J. Numer. Anal. 17,
+1980), the one of ``scipy.interpolate.PchipInterpolator``, through the log of the conformal survival
+``(1 + #{benign >= s}) / (n + 1)`` (Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World",
+2005). Between two sample scores it lies above the step function, so p-values stay valid. Beyond the
+largest sample score no count says anything: there a generalised Pareto tail, fitted to the exceedances of
+the 98th percentile by probability-weighted moments (Hosking and Wallis, Technometrics 29, 1987), carries
+on from ``2 / (n + 1)``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+KNOTS = 96
+"""Points of one spline; the upper tail's sample scores are all among them as far as they fit."""
+
+TAIL_QUANTILE = 0.98
+MIN_SHAPE, MAX_SHAPE = 0.0, 0.9
+"""Bounds of the Pareto shape: 0 is an exponential tail. A negative one would end, and call p = 0 possible."""
+
+
+@dataclass(frozen=True)
+class SurvivalSpline:
+    """How likely a benign document scores at least ``s``.
+
+    Attributes:
+        x: Scores at the knots, strictly ascending, float64 ``(n_knots,)``.
+        y: Log survival at the knots, strictly descending, float64 ``(n_knots,)``.
+        shape: Pareto shape of the tail beyond ``x[-1]``.
+        scale: Pareto scale of the tail at ``x[-1]``.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    shape: float
+    scale: float
+
+    def log_survival(self, scores: FloatArray) -> FloatArray:
+        """Return the natural logarithm of the p-values; vectorised, monotone, finite for finite scores."""
+        scores = np.asarray(scores, dtype=np.float64)
+        inside = _pchip(self.x, self.y, np.clip(scores, self.x[0], self.x[-1]))
+        excess = np.maximum(scores - self.x[-1], 0.0) / self.scale
+        tail = np.log1p(self.shape * excess) / self.shape if self.shape > 1e-9 else excess
+        return inside - tail
+
+    def extrapolates(self, scores: FloatArray) -> npt.NDArray[np.bool_]:
+        """Return where a score lies beyond the sample, so that its p-value rests on the tail's form alone."""
+        return np.asarray(scores, dtype=np.float64) > self.x[-1]
+
+
+def fit_survival(sample: FloatArray, knots: int = KNOTS) -> SurvivalSpline:
+    """Fit the distribution of benign scores.
+
+    Args:
+        sample: Scores of benign documents, ``(n,)`` with n of at least 50.
+        knots: Largest number of knots.
+
+    Raises:
+        ValueError: The sample is too small or not finite.
+    """
+    ordered = np.sort(np.asarray(sample, dtype=np.float64))
+    count = len(ordered)
+    if count < 50 or not np.isfinite(ordered).all():
+        raise ValueError(f"a benign distribution needs at least 50 finite scores, got {count}")
+    # (1 + #{sample >= x}) / (n + 1) at the sample scores; of equal scores the first counts them all.
+    values, first = np.unique(ordered, return_index=True)
+    survival = (1.0 + count - first) / (count + 1.0)
+    keep = _knot_positions(len(values), knots)
+    x, y = values[keep], np.log(survival[keep])
+    if len(x) == 1:  # a constant score: one step
+        x, y = np.array([x[0], x[0] + 1.0]), np.array([y[0], -np.log(count + 1.0)])
+    # The last knot is the largest sample score, whose conformal p-value is 2 / (n + 1); beyond it no
+    # benign score was seen, and the tail starts from there.
+    shape, scale = _pareto_tail(ordered)
+    # A Pareto tail over a higher threshold is Pareto again, its scale grown by shape * distance.
+    threshold = np.quantile(ordered, TAIL_QUANTILE)
+    return SurvivalSpline(x, y, shape, scale + shape * float(x[-1] - threshold))
+
+
+def _knot_positions(count: int, knots: int) -> npt.NDArray[np.int64]:
+    """Choose positions of sorted values: evenly for the bulk, ever denser towards the largest."""
+    if count <= knots:
+        return np.arange(count)
+    even = np.linspace(0, count - 1, knots // 3)
+    from_top = count - np.geomspace(1, count, knots - knots // 3)
+    return np.unique(np.concatenate([even, from_top]).round().astype(np.int64).clip(0, count - 1))
+
+
+def _pareto_tail(ordered: FloatArray) -> tuple[float, float]:
+    """Return shape and scale of the exceedances over the 98th percentile (at least 10 of them)."""
+    count = len(ordered)
+    threshold = np.quantile(ordered, TAIL_QUANTILE)
+    exceedances = ordered[ordered > threshold] - threshold
+    if len(exceedances) < 10:
+        exceedances = ordered[-min(10, count - 1) :] - ordered[-min(10, count - 1) - 1]
+    mean = float(exceedances.mean())
+    if mean <= 0:
+        return 0.0, 1e-6
+    ranks = (np.arange(len(exceedances)) + 0.35) / len(exceedances)
+    weighted = float(((1.0 - ranks) * np.sort(exceedances)).mean())
+    shape = 2.0 - mean / (mean - 2.0 * weighted) if mean > 2.0 * weighted else MAX_SHAPE
+    shape = float(np.clip(shape, MIN_SHAPE, MAX_SHAPE))
+    return shape, mean * (1.0 - shape)
+
+
+def _pchip(x: FloatArray, y: FloatArray, at: FloatArray) -> FloatArray:
+    """Evaluate the monotone cubic through ``(x, y)`` at points inside ``[x[0], x[-1]]``."""
+    width, slope = np.diff(x), np.diff(y) / np.diff(x)
+    derivative = _derivatives(width, slope)
+    cell = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
+    h = width[cell]
+    t = (at - x[cell]) / h
+    result: FloatArray = (
+        y[cell] * (1 + 2 * t) * (1 - t) ** 2
+        + h * derivative[cell] * t * (1 - t) ** 2
+        + y[cell + 1] * t**2 * (3 - 2 * t)
+        - h * derivative[cell + 1] * t**2 * (1 - t)
+    )
+    # Rounding in narrow cells may leave the cell's range by an ulp; p-values must not.
+    return np.clip(result, y[cell + 1], y[cell])
+
+
+def _derivatives(width: FloatArray, slope: FloatArray) -> FloatArray:
+    """Weighted harmonic means of neighbouring slopes; all slopes are negative here."""
+    if len(slope) == 1:
+        return np.array([slope[0], slope[0]])
+    left, right = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
+    inner = (left + right) / (left / slope[:-1] + right / slope[1:])
+    return np.concatenate([[_end(width, slope)], inner, [_end(width[::-1], slope[::-1])]])
+
+
+def _end(width: FloatArray, slope: FloatArray) -> float:
+    """Three-point derivative at an end, kept from turning round (Moler, "Numerical Computing", 3.4)."""
+    value = ((2 * width[0] + width[1]) * slope[0] - width[0] * slope[1]) / (width[0] + width[1])
+    return float(np.clip(value, 3 * slope[0], 0.0))

@@ -1,0 +1,241 @@
+"""Every error the worker raises on purpose.
+
+::
+
+    FirewallError
+    ├── InputError            the producer's input; becomes an error result
+    │   ├── NotAJob           ├── EmptyText          ├── DuplicateItemId
+    │   ├── InvalidField      ├── TextTooLong        ├── JobTooLarge
+    │   ├── UnknownField      ├── TextContainsNul    ├── TooManyItems
+    │   ├── UnknownPolicy     ├── InvalidUnicode     └── NoTokens
+    ├── ModelError            the model's files; the worker does not start
+    │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
+    │   └── WeightsMismatch
+    ├── MissingExtra          a library that an extra installs
+    ├── CodebookError         the codebook's file; the worker does not start
+    │   ├── CodebookNotFound  ├── CodebookInvalid    └── GoldenDrift
+    │   └── CodebookMismatch
+    ├── EngineError           the engine while it runs
+    │   ├── Overloaded        ├── ForwardFailed      └── EngineStopped
+    ├── TopicError            Redis did not take the results
+    ├── AttemptsExhausted     the job was started too often without an end
+    ├── ServiceError          a service the command line needs is not there
+    └── SettingsError         a FIREWALL_ variable has a wrong value
+
+``code`` is stable and goes over the wire. ``retryable`` says whether the very same input may succeed
+later. Messages name the field, the limit and the remedy; **they never contain screened text**.
+"""
+
+from schemas.result import ErrorInfo
+
+
+class FirewallError(Exception):
+    """Base of all errors raised on purpose."""
+
+    code = "internal_error"
+    retryable = False
+
+    def __init__(self, message: str, *, field: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+    def info(self) -> ErrorInfo:
+        """Return the error as it goes over the wire."""
+        return ErrorInfo(code=self.code, message=self.message, retryable=self.retryable, field=self.field)
+
+
+class InputError(FirewallError):
+    """The producer's input cannot be screened. Submitting it again unchanged fails again."""
+
+    code = "invalid_input"
+
+
+class NotAJob(InputError):
+    """The message is no job at all: not an object, or without readable items."""
+
+    code = "not_a_job"
+
+
+class InvalidField(InputError):
+    """A field has the wrong type or value."""
+
+    code = "invalid_field"
+
+
+class UnknownField(InputError):
+    """A field that the contract does not name; most often a misspelling."""
+
+    code = "unknown_field"
+
+
+class UnknownPolicy(InputError):
+    """The job names a policy that this worker does not have."""
+
+    code = "unknown_policy"
+
+
+class EmptyText(InputError):
+    """The text is empty or only white space."""
+
+    code = "empty_text"
+
+
+class TextTooLong(InputError):
+    """The text has more characters than one item may have."""
+
+    code = "text_too_long"
+
+
+class TextContainsNul(InputError):
+    """The text contains U+0000, which tokenizers drop silently and attackers use to split words."""
+
+    code = "text_contains_nul"
+
+
+class InvalidUnicode(InputError):
+    """The text contains lone surrogates and cannot be written as UTF-8."""
+
+    code = "invalid_unicode"
+
+
+class NoTokens(InputError):
+    """The model's tokenizer leaves nothing of the text, so there is nothing to look at."""
+
+    code = "no_tokens"
+
+
+class DuplicateItemId(InputError):
+    """Two items of one job have the same id, so a verdict for that id would be ambiguous."""
+
+    code = "duplicate_item_id"
+
+
+class TooManyItems(InputError):
+    """The job has more items than a job may have."""
+
+    code = "too_many_items"
+
+
+class JobTooLarge(InputError):
+    """The texts of the job are together larger than a job may be."""
+
+    code = "job_too_large"
+
+
+class ModelError(FirewallError):
+    """The model's files are missing or not what they should be."""
+
+    code = "model_error"
+
+
+class ModelNotFound(ModelError):
+    """No source had the model."""
+
+    code = "model_not_found"
+
+
+class UnsafeWeights(ModelError):
+    """The model comes without safetensors. Pickled weights run code when loaded, so they never are."""
+
+    code = "unsafe_weights"
+
+
+class WeightsMismatch(ModelError):
+    """The weights are not the ones that were pinned."""
+
+    code = "weights_mismatch"
+
+
+class UnsupportedModel(ModelError):
+    """The architecture does not look like a stack of transformer blocks."""
+
+    code = "unsupported_model"
+
+
+class MissingExtra(FirewallError):
+    """A library is not installed; the message names the extra that brings it."""
+
+    code = "missing_extra"
+
+
+class CodebookError(FirewallError):
+    """The codebook cannot be used."""
+
+    code = "codebook_error"
+
+
+class CodebookNotFound(CodebookError):
+    """There is no codebook for the model."""
+
+    code = "codebook_not_found"
+
+
+class CodebookInvalid(CodebookError):
+    """The file is not a codebook, is damaged, or has a format this version does not read."""
+
+    code = "codebook_invalid"
+
+
+class CodebookMismatch(CodebookError):
+    """The codebook was calibrated on another model, tokenizer or weights."""
+
+    code = "codebook_mismatch"
+
+
+class GoldenDrift(CodebookError):
+    """This machine's scores of the golden texts differ from the calibrated ones."""
+
+    code = "golden_drift"
+
+
+class EngineError(FirewallError):
+    """The engine could not score a text."""
+
+    code = "engine_error"
+
+
+class Overloaded(EngineError):
+    """More is waiting than the queue may hold. The message stays queued and is retried."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class ForwardFailed(EngineError):
+    """The model's forward pass failed on this text alone, after its batch was bisected."""
+
+    code = "forward_failed"
+
+
+class EngineStopped(EngineError):
+    """The engine is shutting down; another worker will take the job."""
+
+    code = "engine_stopped"
+    retryable = True
+
+
+class TopicError(FirewallError):
+    """Redis did not take the results; the job is not acknowledged and comes back."""
+
+    code = "publish_failed"
+    retryable = True
+
+
+class AttemptsExhausted(FirewallError):
+    """The job was started N times and never finished; it is in the dead-letter stream."""
+
+    code = "attempts_exhausted"
+
+
+class ServiceError(FirewallError):
+    """A service that a command needs cannot be reached or started."""
+
+    code = "service_unavailable"
+    retryable = True
+
+
+class SettingsError(FirewallError):
+    """A setting has a wrong value."""
+
+    code = "invalid_settings"

@@ -1,0 +1,96 @@
+"""Labelled texts for fitting and measuring: JSON lines, optionally gzipped."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.signal import SIGNALS
+from worker.errors import InvalidField
+
+_NOT_COMMERCIAL = ("-nc", "noncommercial", "non-commercial", "none stated")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """One row.
+
+    Attributes:
+        id: Unique in its file; defaults to the line's number.
+        text: The text.
+        label: 0 benign, 1 attack; None when a row to evaluate has none.
+        signal: A signal, or ``benign``; None if unknown.
+        source: Where it came from; groups are formed by it.
+        language: ISO 639-1 code, or empty.
+    """
+
+    id: str
+    text: str
+    label: int | None
+    signal: str | None
+    source: str
+    language: str = ""
+
+
+def read_rows(paths: Iterable[Path], *, commercial_only: bool = False) -> list[LabelledText]:
+    """Read files in order.
+
+    Args:
+        paths: ``.jsonl`` or ``.jsonl.gz``; rows have ``text`` and, to fit on, ``label`` and ``signal``.
+        commercial_only: Leave out rows whose ``license`` forbids commercial use or states none.
+
+    Raises:
+        InvalidField: A line is not a row; the message gives file and line.
+    """
+    return [row for path in paths for row in _read(path, commercial_only=commercial_only)]
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a data file's uncompressed content, for the provenance."""
+    digest = hashlib.sha256()
+    with _open(path) as lines:
+        for line in lines:
+            digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def held_out(row: LabelledText, share: float, salt: str) -> bool:
+    """Tell whether a row belongs to the share that is set aside; by hash, so the same on every machine."""
+    digest = hashlib.sha256(f"{salt}\x00{row.source}\x00{row.id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _open(path: Path) -> Iterable[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
+
+
+def _read(path: Path, *, commercial_only: bool) -> Iterator[LabelledText]:
+    for number, line in enumerate(_open(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            raw = json.loads(line)
+            licence = str(raw.get("license", "")).lower()
+            if commercial_only and any(word in licence for word in _NOT_COMMERCIAL):
+                continue
+            yield _row(raw, str(number))
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise InvalidField(f"{path.name}, line {number}: no row with a text ({type(error).__name__})") from None
+
+
+def _row(raw: dict[str, object], number: str) -> LabelledText:
+    text, label, signal = raw["text"], raw.get("label"), raw.get("signal")
+    if not isinstance(text, str) or label not in (0, 1, None) or signal not in (None, "benign", *SIGNALS):
+        raise ValueError("unusable text, label or signal")
+    return LabelledText(
+        id=str(raw.get("id", number)),
+        text=text,
+        label=None if label is None else int(str(label)),
+        signal=None if signal is None else str(signal),
+        source=str(raw.get("source") or raw.get("family") or ""),
+        language=str(raw.get("language", "")),
+    )

@@ -1,0 +1,270 @@
+"""Fit a codebook: basis, probes, benign distributions, golden scores."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.signal import SIGNALS, Signal
+from worker.codebook.format import CalibratedModel, Codebook, Golden, Header, WindowShape
+from worker.codebook.probe import Basis, Probe, fold
+from worker.codebook.splines import fit_survival
+from worker.errors import InvalidField
+from worker.fitting.activations import fit_basis, length_sorted_batches, project
+from worker.fitting.dataset import LabelledText, held_out
+from worker.fitting.golden import GOLDEN_TEXTS
+from worker.fitting.train import TrainingPlan, train_probe
+from worker.model.encoder import Encoder, WindowBatch
+from worker.model.hub import ModelFiles
+from worker.model.torch_encoder import TorchEncoder, TruncatedModel
+from worker.model.windows import Window, WindowTokenizer
+from worker.screening.scoring import largest_by_document
+from worker.screening.screener import Prepared, prepare
+
+T = TypeVar("T")
+
+Progress = Callable[[str, int], Callable[[int], None]]
+"""Opens a progress bar: name and total in, a function that advances it out."""
+
+MIN_STRATUM = 300
+"""Benign calibration documents a length stratum must have; smaller ones are merged with a neighbour."""
+
+
+@dataclass(frozen=True)
+class CalibrationPlan:
+    """Choices of one codebook.
+
+    Attributes:
+        layers: Layers to probe, 1-based.
+        rank: Directions of the basis.
+        window: Tokens of a window, special ones included.
+        overlap: Content tokens two windows share.
+        strata: Borders of the length strata, in tokens.
+        calibration_share: Share of the benign rows kept from the probes for the benign distributions.
+        basis_documents: Documents the basis is fitted on.
+        max_windows: Windows of one document used for training, evenly spaced; scoring always uses all.
+        dtype: Arithmetic the worker will use; the benign distributions and golden scores are taken in it.
+        activation_dtype: Arithmetic of the activations the probes are fitted on. They are stored in half
+            precision anyway.
+        training: See ``TrainingPlan``.
+    """
+
+    layers: tuple[int, ...]
+    rank: int = 256
+    window: int = 256
+    overlap: int = 64
+    strata: tuple[int, ...] = (32, 128, 384)
+    calibration_share: float = 0.25
+    basis_documents: int = 4000
+    max_windows: int = 4
+    dtype: str = "float32"
+    activation_dtype: str = "bfloat16"
+    training: TrainingPlan = field(default_factory=TrainingPlan)
+
+
+def default_layers(depth: int) -> tuple[int, ...]:
+    """Return the layers probed when none are named: half way, three quarters, and the last of the first 80 %.
+
+    Late layers of decoders specialise in the next token; middle ones carry what a text is about.
+    """
+    deepest = max(1, round(depth * 0.8)) if depth > 12 else depth
+    return tuple(sorted({max(1, deepest // 2), max(1, round(deepest * 0.75)), deepest}))
+
+
+def calibrate(
+    files: ModelFiles,
+    rows: Sequence[LabelledText],
+    plan: CalibrationPlan,
+    *,
+    cache: Path,
+    progress: Progress,
+    data: Sequence[dict[str, object]] = (),
+) -> Codebook:
+    """Fit a codebook.
+
+    Args:
+        files: The model.
+        rows: Labelled texts with signals.
+        plan: The choices.
+        cache: Directory for activations; a second run over the same data starts from them.
+        progress: Opens progress bars.
+        data: What is known of the files the rows came from; kept in the provenance.
+
+    Returns:
+        The codebook, without fingerprint until it is saved.
+
+    Raises:
+        InvalidField: Rows lack labels, or there are too few benign ones to calibrate on.
+    """
+    fitted, benign = _split(rows, plan)
+    model = TruncatedModel(files, plan.layers, dtype=plan.activation_dtype)
+    tokenizer = WindowTokenizer(files.directory / "tokenizer.json", size=plan.window, overlap=plan.overlap)
+    windows, documents = _training_windows(tokenizer, fitted, plan, progress)
+    basis = _basis(model, windows, documents, plan, progress)
+    projected = project(model, basis, windows, documents, cache, progress("activations", len(windows)))
+    targets, weights = make_targets(fitted)
+    probe = train_probe(
+        projected, targets, weights, plan.training, progress("probe epochs", plan.training.epochs)
+    )
+    serving = TruncatedModel(files, plan.layers, dtype=plan.dtype)
+    encoder = TorchEncoder(serving, fold(basis, probe, plan.layers))
+    scores, tokens = score_documents(encoder, tokenizer, [row.text for row in benign], progress("benign scores", len(benign)))
+    strata = merge_strata(tokens, plan.strata)
+    golden, _ = score_documents(encoder, tokenizer, GOLDEN_TEXTS, progress("golden texts", len(GOLDEN_TEXTS)))
+    header = Header(
+        model=CalibratedModel(
+            name=files.name,
+            revision=files.revision,
+            weights_sha256=files.weights_sha256,
+            tokenizer_sha256=tokenizer.sha256,
+            layers=plan.layers,
+            backend="torch",
+            dtype=plan.dtype,  # type: ignore[arg-type]
+        ),
+        window=WindowShape(size=plan.window, overlap=plan.overlap),
+        signals=SIGNALS,
+        strata=strata,
+        explained_variance=basis.explained,
+        golden=Golden(texts=list(GOLDEN_TEXTS), tolerance=0.05 if plan.dtype == "float32" else 0.5),
+        provenance={
+            "data": list(data),
+            "rows": len(rows),
+            "fitted": len(fitted),
+            "benign_calibration": len(benign),
+            "signals": {name: sum(row.signal == name for row in fitted) for name in ("benign", *SIGNALS)},
+            "activation_dtype": plan.activation_dtype,
+            "rank": plan.rank,
+            "heads": plan.training.heads,
+            "epochs": plan.training.epochs,
+            "seed": plan.training.seed,
+        },
+    )
+    return assemble(header, basis, probe, scores, tokens, golden)
+
+
+def assemble(
+    header: Header,
+    basis: Basis,
+    probe: Probe,
+    benign_scores: npt.NDArray[np.float32],
+    benign_tokens: npt.NDArray[np.int32],
+    golden_scores: npt.NDArray[np.float32],
+) -> Codebook:
+    """Fit the benign distributions and put a codebook together; shapes as in ``Codebook``."""
+    stratum = np.searchsorted(np.asarray(header.strata), benign_tokens, side="right")
+    distributions = tuple(
+        tuple(fit_survival(benign_scores[stratum == s, column]) for column in range(len(header.signals)))
+        for s in range(len(header.strata) + 1)
+    )
+    return Codebook(header, basis, probe, distributions, benign_scores, benign_tokens, golden_scores)
+
+
+def score_documents(
+    encoder: Encoder, tokenizer: WindowTokenizer, texts: Sequence[str], advance: Callable[[int], None]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Score texts offline just as the worker does: all views, all windows, the largest logit.
+
+    Returns:
+        Document scores float32 ``(n_texts, n_signals)`` and tokens int32 ``(n_texts,)``. A text without
+        tokens scores like the least suspicious text there is: NaN is never returned.
+    """
+    prepared = [p for chunk in _chunks(texts, 1024) for p in prepare(tokenizer, chunk)]
+    windows = [window for p in prepared for window in p.windows]
+    logits: npt.NDArray[np.float32] | None = None
+    for batch in length_sorted_batches(windows):
+        scored = encoder.score(WindowBatch.of([windows[i] for i in batch]))
+        if logits is None:
+            logits = np.empty((len(windows), scored.shape[1]), dtype=np.float32)
+        logits[batch] = scored
+        advance(len(texts) * len(batch) // len(windows))
+    if logits is None or any(not p.windows for p in prepared):
+        raise InvalidField("a text without tokens cannot be scored; leave such rows out", field="text")
+    largest, _ = largest_by_document(logits, [len(p.windows) for p in prepared])
+    return largest, np.array([p.n_tokens for p in prepared], dtype=np.int32)
+
+
+def make_targets(
+    rows: Sequence[LabelledText],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return targets and weights ``(n_documents, n_signals)``.
+
+    Kinds of attack overlap, so that an attack is little evidence against another kind: its other targets
+    weigh a tenth. A plain harmful question carries no other kind: there they weigh a half. Every signal's
+    positives weigh together as much as a third of the benign rows, however few they are.
+    """
+    signals: tuple[Signal, ...] = SIGNALS
+    targets = np.array([[row.signal == s for s in signals] for row in rows], dtype=np.float32)
+    benign = np.array([row.label == 0 for row in rows])
+    weights = np.full(targets.shape, 0.1, dtype=np.float32)
+    weights[np.array([row.signal == "harmful_request" for row in rows])] = 0.5
+    weights[benign] = 1.0
+    positives = targets.sum(axis=0)
+    boost = np.clip(benign.sum() / 3 / np.maximum(positives, 1), 1.0, 5.0)
+    return targets, np.where(targets == 1, boost[None, :], weights).astype(np.float32)
+
+
+def merge_strata(tokens: npt.NDArray[np.int32], borders: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop borders until every stratum holds ``MIN_STRATUM`` documents."""
+    kept = list(borders)
+    while kept:
+        counts = np.bincount(np.searchsorted(np.asarray(kept), tokens, side="right"), minlength=len(kept) + 1)
+        smallest = int(counts.argmin())
+        if counts[smallest] >= MIN_STRATUM:
+            break
+        kept.pop(min(smallest, len(kept) - 1))
+    return tuple(kept)
+
+
+def _split(
+    rows: Sequence[LabelledText], plan: CalibrationPlan
+) -> tuple[list[LabelledText], list[LabelledText]]:
+    if any(row.label is None or row.signal is None for row in rows):
+        raise InvalidField("every row to fit on needs label (0 or 1) and signal", field="label")
+    benign = [row for row in rows if row.label == 0 and held_out(row, plan.calibration_share, "calibration")]
+    if len(benign) < MIN_STRATUM:
+        raise InvalidField(
+            f"only {len(benign)} benign rows for calibration, {MIN_STRATUM} are needed; give more benign texts",
+            field="label",
+        )
+    aside = {id(row) for row in benign}
+    return [row for row in rows if id(row) not in aside], benign
+
+
+def _training_windows(
+    tokenizer: WindowTokenizer, rows: Sequence[LabelledText], plan: CalibrationPlan, progress: Progress
+) -> tuple[list[Window], list[int]]:
+    advance = progress("tokens", len(rows))
+    windows: list[Window] = []
+    documents: list[int] = []
+    for chunk in _chunks(range(len(rows)), 1024):
+        for number, text in zip(chunk, prepare(tokenizer, [rows[i].text for i in chunk]), strict=True):
+            chosen = _spread(text, plan.max_windows)
+            if not chosen:
+                raise InvalidField(f"row {rows[number].id} has no tokens; leave it out", field="text")
+            windows += chosen
+            documents += [number] * len(chosen)
+        advance(len(chunk))
+    return windows, documents
+
+
+def _spread(text: Prepared, most: int) -> list[Window]:
+    windows = text.windows
+    if len(windows) <= most:
+        return windows
+    return [windows[i] for i in np.unique(np.linspace(0, len(windows) - 1, most).round().astype(int))]
+
+
+def _basis(
+    model: TruncatedModel, windows: list[Window], documents: list[int], plan: CalibrationPlan, progress: Progress
+) -> Basis:
+    n_documents = documents[-1] + 1
+    step = max(1, n_documents // plan.basis_documents)
+    sample = [window for window, document in zip(windows, documents, strict=True) if document % step == 0]
+    return fit_basis(model, sample, plan.rank, progress("basis", len(sample)))
+
+
+def _chunks(values: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]

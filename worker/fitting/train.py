@@ -1,0 +1,163 @@
+"""Train the attention probes on projected activations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.codebook.probe import Probe
+from worker.fitting.activations import ProjectedWindows
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Choices of one fit.
+
+    Attributes:
+        heads: Attention heads a signal.
+        epochs: Passes over the documents.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: Decoupled (AdamW).
+        dropout: Share of projected directions silenced in a step.
+        batch_tokens: Padded tokens of one step.
+        seed: Of initial values and order.
+    """
+
+    heads: int = 8
+    epochs: int = 6
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.02
+    dropout: float = 0.1
+    batch_tokens: int = 16_384
+    seed: int = 20_261_122
+
+
+def train_probe(
+    projected: ProjectedWindows,
+    targets: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    plan: TrainingPlan,
+    advance: Callable[[int], None],
+) -> Probe:
+    """Fit queries and values by binary cross-entropy of each document's largest window logit.
+
+    Args:
+        projected: Activations of all documents' windows.
+        targets: 1 where a document carries a signal, float32 ``(n_documents, n_signals)``.
+        weights: Weight of each target, float32 ``(n_documents, n_signals)``; 0 leaves it out.
+        plan: The choices.
+        advance: Called with 1 after every epoch.
+
+    Returns:
+        The probe. The same input and number of threads give the same probe, bit by bit.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(plan.seed)
+    n_signals, rank = targets.shape[1], projected.values.shape[1]
+    parameters = _initial(n_signals, plan.heads, rank, generator)
+    batches = _document_batches(projected, plan.batch_tokens)
+    optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, plan.learning_rate, total_steps=plan.epochs * len(batches), pct_start=0.2
+    )
+    for _ in range(plan.epochs):
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            documents = batches[index]
+            z, mask, owner = _load(projected, documents)
+            keep = torch.rand(rank, generator=generator) >= plan.dropout
+            logits = window_logits(z * (keep / (1 - plan.dropout)), mask, *parameters)
+            largest = torch.full((len(documents), n_signals), -torch.inf)
+            largest = largest.scatter_reduce(0, owner[:, None].expand(-1, n_signals), logits, "amax")
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                largest, torch.from_numpy(targets[documents]), torch.from_numpy(weights[documents]), reduction="sum"
+            ) / max(1.0, float(weights[documents].sum()))
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+        advance(1)
+    query, value, bias = (p.detach().numpy().astype(np.float32) for p in parameters)
+    return Probe(query, value, bias)
+
+
+def window_logits(
+    z: "torch.Tensor",
+    mask: "torch.Tensor",
+    query: "torch.Tensor",
+    value: "torch.Tensor",
+    bias: "torch.Tensor",
+) -> "torch.Tensor":
+    """Return the probe's logits of padded windows; the formula of ``worker.codebook.probe``.
+
+    Args:
+        z: Projected activations, float32 ``(n_windows, length, rank)``.
+        mask: Tokens that exist, bool ``(n_windows, length)``.
+        query: ``(n_signals, n_heads, rank)``.
+        value: ``(n_signals, n_heads, rank)``.
+        bias: ``(n_signals,)``.
+
+    Returns:
+        float32 ``(n_windows, n_signals)``.
+    """
+    import torch
+
+    signals, heads, rank = query.shape
+    both = torch.cat([query.reshape(-1, rank), value.reshape(-1, rank)])
+    queries, values = (z @ both.T).split(signals * heads, dim=-1)
+    attention = queries.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=1)
+    pooled = (attention * values).sum(dim=1).view(-1, signals, heads)
+    return pooled.sum(dim=-1) + bias
+
+
+def _initial(signals: int, heads: int, rank: int, generator: "torch.Generator") -> "list[torch.Tensor]":
+    import torch
+
+    return [
+        (torch.randn(signals, heads, rank, generator=generator) * 0.02).requires_grad_(),
+        (torch.randn(signals, heads, rank, generator=generator) * 0.02).requires_grad_(),
+        torch.full((signals,), -2.0, requires_grad=True),
+    ]
+
+
+def _document_batches(projected: ProjectedWindows, budget: int) -> list[npt.NDArray[np.int64]]:
+    """Group documents of similar length so that their windows, padded together, fit the budget."""
+    lengths = np.diff(projected.starts)
+    n_documents = int(projected.documents[-1]) + 1
+    longest, count = np.zeros(n_documents, np.int64), np.zeros(n_documents, np.int64)
+    np.maximum.at(longest, projected.documents, lengths)
+    np.add.at(count, projected.documents, 1)
+    batches: list[list[int]] = []
+    windows = 0
+    for document in np.lexsort((np.arange(n_documents), count, longest)):
+        if batches and (windows + count[document]) * longest[document] <= budget:
+            batches[-1].append(int(document))
+            windows += count[document]
+        else:
+            batches.append([int(document)])
+            windows = count[document]
+    return [np.array(sorted(batch), dtype=np.int64) for batch in batches]
+
+
+def _load(
+    projected: ProjectedWindows, documents: npt.NDArray[np.int64]
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """Return padded values, mask, and the position in ``documents`` of every window's document."""
+    import torch
+
+    first = np.searchsorted(projected.documents, documents, side="left")
+    last = np.searchsorted(projected.documents, documents, side="right")
+    windows = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+    owner = np.repeat(np.arange(len(documents)), last - first)
+    lengths = projected.starts[windows + 1] - projected.starts[windows]
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    z = np.zeros((*mask.shape, projected.values.shape[1]), dtype=np.float32)
+    for row, window in enumerate(windows):
+        z[row, : lengths[row]] = projected.values[projected.starts[window] : projected.starts[window + 1]]
+    return torch.from_numpy(z), torch.from_numpy(mask), torch.from_numpy(owner)

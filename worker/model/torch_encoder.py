@@ -1,0 +1,241 @@
+"""The torch backend: any Hugging Face decoder or encoder, cut after the deepest probed layer.
+
+Layer ``i`` means the output of the ``i``-th transformer block (1-based), which is ``hidden_states[i]`` of
+the full model. The one exception is the last layer of decoders whose ``hidden_states[-1]`` has gone through
+the final norm: here it has not.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from worker.codebook.probe import FoldedProbe
+from worker.errors import MissingExtra, UnsupportedModel
+from worker.model.encoder import FloatArray, WindowBatch
+from worker.model.hub import ModelFiles
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Capture = Callable[[int, "torch.Tensor"], None]
+
+
+def require_torch() -> None:
+    """Check that torch and transformers are installed.
+
+    Raises:
+        MissingExtra: One of them is not.
+    """
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(
+            f"{error.name} is not installed. Install the torch backend with: "
+            "pip install 'alknet-firewall[torch]' (a CPU build of torch that is already there is kept)."
+        ) from error
+
+
+class TruncatedModel:
+    """A model's blocks up to the deepest layer asked for; no LM head, no pooler, no cache.
+
+    Args:
+        files: The model's files.
+        layers: Layers to look at, 1-based.
+        dtype: ``float32`` or ``bfloat16``.
+        device: Torch device.
+
+    Raises:
+        MissingExtra: torch or transformers is not installed.
+        UnsupportedModel: No stack of blocks was found, or it is not as deep as the layers asked for.
+    """
+
+    def __init__(
+        self, files: ModelFiles, layers: tuple[int, ...], *, dtype: str = "float32", device: str = "cpu"
+    ):
+        require_torch()
+        import torch
+        from transformers import AutoConfig
+
+        self.layers = layers
+        self.device = torch.device(device)
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        config = AutoConfig.from_pretrained(files.directory, trust_remote_code=False)
+        depth = getattr(config, "num_hidden_layers", 0)
+        if not layers or min(layers) < 1 or max(layers) > depth:
+            raise UnsupportedModel(f"layers {layers} were asked for, {files.name} has layers 1 to {depth}")
+        config.num_hidden_layers = max(layers)
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: max(layers)]
+        self.hidden = int(config.hidden_size)
+        self.max_tokens = int(getattr(config, "max_position_embeddings", 1 << 30))
+        self.model = self._load(files, config)
+        blocks = _find_blocks(self.model, max(layers))
+        self.blocks = {layer: blocks[layer - 1] for layer in layers}
+        _bypass_final_norm(self.model)
+
+    def _load(self, files: ModelFiles, config: Any) -> "nn.Module":
+        from transformers import AutoModel
+
+        with _quiet():
+            model = AutoModel.from_pretrained(
+                files.directory,
+                config=config,
+                dtype=self.dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+            )
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None
+        loaded: nn.Module = model.to(self.device).eval().requires_grad_(requires_grad=False)
+        return loaded
+
+    def run(self, batch: WindowBatch, capture: Capture) -> "torch.Tensor":
+        """Run the blocks and hand every asked-for layer's output to ``capture`` as it comes.
+
+        Args:
+            batch: The windows.
+            capture: Called with the layer and its activation, model dtype ``(n_windows, length, hidden)``.
+
+        Returns:
+            The mask as a bool tensor ``(n_windows, length)`` on the model's device.
+        """
+        import torch
+
+        mask = torch.from_numpy(batch.mask).to(self.device)
+        ids = torch.from_numpy(batch.ids).to(self.device)
+        with _hooks(self.blocks, capture), torch.inference_mode():
+            self.model(input_ids=ids, attention_mask=mask.long(), **self._keywords())
+        return mask
+
+    def activations(self, batch: WindowBatch) -> FloatArray:
+        """Return the layers' activations side by side, float32 ``(n_windows, length, n_layers * hidden)``.
+
+        For fitting and tests; scoring never keeps them.
+        """
+        import torch
+
+        kept: list[torch.Tensor] = []
+        self.run(batch, lambda _layer, hidden: kept.append(hidden.float()))
+        return np.asarray(torch.cat(kept, dim=-1).cpu().numpy(), dtype=np.float32)
+
+    def _keywords(self) -> dict[str, object]:
+        return {"use_cache": False} if "use_cache" in self.model.config.to_dict() else {}  # type: ignore[operator, union-attr]
+
+
+class TorchEncoder:
+    """The truncated model with the folded probe inside its forward pass."""
+
+    def __init__(self, model: TruncatedModel, probe: FoldedProbe):
+        import torch
+
+        self._model = model
+        self.name = f"torch-{str(model.dtype).removeprefix('torch.')}"
+        self._n_signals, self._n_heads = probe.n_signals, probe.n_heads
+        self._weights = {
+            layer: torch.from_numpy(weight).to(model.device, model.dtype)
+            for layer, weight in zip(probe.layers, probe.weights, strict=True)
+        }
+        self._offset = torch.from_numpy(probe.offset).to(model.device)
+        self._bias = torch.from_numpy(probe.bias).to(model.device)
+
+    def score(self, batch: WindowBatch) -> FloatArray:
+        """See ``Encoder.score``."""
+        import torch
+
+        with torch.inference_mode():
+            shares = self._shares(batch)
+            return _numpy(shares.sum(dim=1) + self._bias)
+
+    def attribute(self, batch: WindowBatch) -> FloatArray:
+        """See ``Encoder.attribute``."""
+        import torch
+
+        with torch.inference_mode():
+            return _numpy(self._shares(batch))
+
+    def _shares(self, batch: WindowBatch) -> "torch.Tensor":
+        """Return each token's share of the logits, float32 ``(n_windows, length, n_signals)``."""
+        import torch
+
+        total: list[torch.Tensor] = []
+
+        def project(layer: int, hidden: torch.Tensor) -> None:
+            part = (hidden @ self._weights[layer]).float()
+            total.append(part if not total else total.pop().add_(part))
+
+        mask = self._model.run(batch, project)
+        queries_values = total[0] + self._offset
+        shape = (*mask.shape, 2, self._n_signals, self._n_heads)
+        queries, values = queries_values.view(shape).unbind(dim=2)
+        weights = queries.masked_fill(~mask[:, :, None, None], -torch.inf).softmax(dim=1)
+        return (weights * values).sum(dim=-1)
+
+
+def _numpy(tensor: "torch.Tensor") -> FloatArray:
+    return np.asarray(tensor.float().cpu().numpy(), dtype=np.float32)
+
+
+def _find_blocks(model: "nn.Module", depth: int) -> "nn.ModuleList":
+    """Return the stack of transformer blocks: the first ModuleList of the model's depth."""
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return module
+    raise UnsupportedModel(f"{type(model).__name__} has no list of {depth} blocks; use a plain decoder or encoder")
+
+
+def _bypass_final_norm(model: "nn.Module") -> None:
+    """Replace a decoder's norm behind the last block: nothing reads its output, so it is wasted work."""
+    from torch import nn
+
+    for name in ("norm", "ln_f", "final_layer_norm"):
+        if isinstance(getattr(model, name, None), nn.Module):
+            setattr(model, name, nn.Identity())
+
+
+@contextmanager
+def _hooks(blocks: "dict[int, nn.Module]", capture: Capture) -> Iterator[None]:
+    def hook_of(layer: int) -> Callable[[Any, Any, Any], None]:
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            capture(layer, output[0] if isinstance(output, tuple) else output)
+
+        return hook
+
+    handles = [block.register_forward_hook(hook_of(layer)) for layer, block in blocks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the load report: a truncated model leaves the deeper layers' weights unused on purpose."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def limit_threads(threads: int) -> None:
+    """Use so many threads for arithmetic; torch's own default counts the machine's cores, not the container's."""
+    require_torch()
+    import torch
+
+    torch.set_num_threads(threads)

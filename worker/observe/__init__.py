@@ -1,0 +1,1 @@
+"""What an operator sees of a running worker: logs, health, errors. Never the screened text."""

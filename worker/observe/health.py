@@ -1,0 +1,41 @@
+"""A file that says "alive and ready": its age is the health check. No port is opened for it."""
+
+import threading
+import time
+from pathlib import Path
+
+BEAT_S = 5.0
+STALE_S = 30.0
+
+
+class Heartbeat:
+    """Touches a file while the worker is ready; removes it on the way out."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="firewall-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Touch the file now and every ``BEAT_S`` seconds."""
+        self._path.touch()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Remove the file."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(BEAT_S):
+            self._path.touch()
+
+
+def is_healthy(path: Path) -> bool:
+    """Tell whether the file is there and was touched within ``STALE_S`` seconds."""
+    try:
+        return time.time() - path.stat().st_mtime < STALE_S
+    except OSError:
+        return False

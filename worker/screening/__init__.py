@@ -1,0 +1,1 @@
+"""Screening: batches for the engine, scores to verdicts, tokens to evidence."""

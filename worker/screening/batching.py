@@ -1,0 +1,53 @@
+"""Which waiting windows go into the next forward pass. A pure function; threads and clocks live around it."""
+
+from collections.abc import Sequence
+
+HORIZON = 8
+"""How many budgets' worth of the oldest windows are looked at. More gives more equal lengths, and a
+longer sort; the oldest window is in the batch whatever its length, so nothing waits for company."""
+
+
+def plan_batch(lengths: Sequence[int], budget: int) -> list[int]:
+    """Choose the windows of one batch.
+
+    The oldest ``HORIZON`` budgets are sorted by length, and the batch is the run of neighbours around the
+    oldest window that stays within the budget of padded tokens (longest length times count). Nearly equal
+    lengths keep padding small; always serving the oldest keeps waiting bounded.
+
+    Args:
+        lengths: Tokens of the waiting windows, oldest first.
+        budget: Padded tokens a batch may have. A longer window still goes, alone.
+
+    Returns:
+        Positions in ``lengths``, oldest first; empty only if nothing waits. Among windows of one length
+        an older one is never passed over for a newer one.
+    """
+    if not lengths:
+        return []
+    horizon = _horizon(lengths, budget)
+    order = sorted(range(horizon), key=lambda position: (lengths[position], position))
+    rank = order.index(0)
+    low, high = _widen(lengths, order, rank, budget)
+    return sorted(order[low:high])
+
+
+def _horizon(lengths: Sequence[int], budget: int) -> int:
+    total = 0
+    for position, length in enumerate(lengths):
+        total += length
+        if total > HORIZON * budget:
+            return position + 1
+    return len(lengths)
+
+
+def _widen(lengths: Sequence[int], order: list[int], rank: int, budget: int) -> tuple[int, int]:
+    """Return the slice of ``order`` around ``rank`` that fills the budget."""
+    low, high = rank, rank + 1
+    # Shorter neighbours first: they never raise the padded length. Equal lengths before the oldest
+    # cannot exist, because it has the smallest position.
+    while high < len(order) and lengths[order[high]] * (high + 1 - low) <= budget:
+        high += 1
+    longest = lengths[order[high - 1]]
+    while low > 0 and longest * (high - low + 1) <= budget:
+        low -= 1
+    return low, high

@@ -1,0 +1,281 @@
+"""The engine: one thread that runs forward passes over windows of all jobs in flight.
+
+Task threads submit a document's windows and wait on a future. The engine dispatches as soon as it is
+free, so batches grow by themselves while it is busy. A batch that fails is bisected until the poison
+window stands alone; only its document fails.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from worker.errors import EngineStopped, ForwardFailed, Overloaded
+from worker.model.encoder import Encoder, FloatArray, WindowBatch
+from worker.model.windows import Window
+from worker.screening.batching import plan_batch
+
+log = logging.getLogger(__name__)
+
+SUBMIT_TIMEOUT_S = 60.0
+"""How long a task thread waits for room before it reports overload."""
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """How much the engine takes on.
+
+    Attributes:
+        batch_tokens: Padded tokens of one forward pass.
+        queue_tokens: Tokens that may wait.
+        linger_s: Longest wait of a batch below its budget, and only while jobs are being prepared.
+        bulk_share: Share of batches bulk work gets while interactive work waits.
+    """
+
+    batch_tokens: int = 4096
+    queue_tokens: int = 2_000_000
+    linger_s: float = 0.002
+    bulk_share: float = 0.1
+
+
+@dataclass
+class EngineStats:
+    """Counters since the start; read by metrics and the demo's line of figures."""
+
+    batches: int = 0
+    windows: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    busy_s: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    """A document's windows and what has become of them."""
+
+    windows: Sequence[Window]
+    logits: FloatArray
+    missing: int
+    future: "Future[FloatArray]" = field(default_factory=Future)
+
+    def put(self, position: int, row: FloatArray) -> None:
+        self.logits[position] = row
+        self.missing -= 1
+        if self.missing == 0 and not self.future.done():
+            self.future.set_result(self.logits)
+
+
+_Entry = tuple[_Request, int]
+
+
+class Engine:
+    """Batches windows across threads and runs the encoder on them.
+
+    Args:
+        encoder: The backend.
+        n_signals: Columns of its scores.
+        limits: See ``EngineLimits``.
+    """
+
+    def __init__(self, encoder: Encoder, n_signals: int, limits: EngineLimits):
+        self._encoder = encoder
+        self._n_signals = n_signals
+        self._limits = limits
+        self.stats = EngineStats()
+        self._changed = threading.Condition()
+        self._interactive: deque[_Entry] = deque()
+        self._bulk: deque[_Entry] = deque()
+        self._explanations: deque[tuple[Window, Future[FloatArray]]] = deque()
+        self._waiting_tokens = 0
+        self._preparing = 0
+        self._bulk_credit = 0.0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="firewall-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, windows: Sequence[Window], *, bulk: bool = False) -> "Future[FloatArray]":
+        """Queue a document's windows; wait for room first if the queue is full.
+
+        Args:
+            windows: At least one.
+            bulk: Yield to interactive work.
+
+        Returns:
+            A future of the logits, float32 ``(n_windows, n_signals)``. It fails with ``ForwardFailed`` if the
+            model cannot score the document, with ``EngineStopped`` on shutdown.
+
+        Raises:
+            Overloaded: There was no room for ``SUBMIT_TIMEOUT_S``.
+            EngineStopped: The engine is shutting down.
+        """
+        tokens = sum(len(window) for window in windows)
+        request = _Request(windows, np.empty((len(windows), self._n_signals), np.float32), len(windows))
+        with self._changed:
+            # A document larger than the whole queue gets in when the queue is empty.
+            fits = self._changed.wait_for(
+                lambda: self._stopping
+                or self._waiting_tokens == 0
+                or self._waiting_tokens + tokens <= self._limits.queue_tokens,
+                timeout=SUBMIT_TIMEOUT_S,
+            )
+            self._raise_if_stopping()
+            if not fits:
+                raise Overloaded(
+                    f"{self._waiting_tokens} tokens wait for the engine and there was no room for "
+                    f"{SUBMIT_TIMEOUT_S:.0f} s; add workers, or raise FIREWALL_QUEUE_TOKENS"
+                )
+            (self._bulk if bulk else self._interactive).extend((request, i) for i in range(len(windows)))
+            self._waiting_tokens += tokens
+            self._changed.notify_all()
+        return request.future
+
+    def explain(self, window: Window) -> "Future[FloatArray]":
+        """Queue a window of a flagged text for attribution.
+
+        Returns:
+            A future of each token's share of the logits, float32 ``(len(window), n_signals)``.
+        """
+        future: Future[FloatArray] = Future()
+        with self._changed:
+            self._raise_if_stopping()
+            self._explanations.append((window, future))
+            self._changed.notify_all()
+        return future
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Tell the engine that a thread is about to submit, so that a linger is worth its wait."""
+        with self._changed:
+            self._preparing += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._preparing -= 1
+                self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Finish the batch in progress, fail what still waits with ``EngineStopped``, end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _raise_if_stopping(self) -> None:
+        if self._stopping:
+            raise EngineStopped("the engine is shutting down; the job returns to the queue")
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            explanations, entries = work
+            for window, future in explanations:
+                self._explain(window, future)
+            if entries:
+                self._score(entries)
+        self._abandon()
+
+    def _next(self) -> tuple[list[tuple[Window, "Future[FloatArray]"]], list[_Entry]] | None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopping or self._explanations or self._interactive or self._bulk
+            )
+            if self._stopping:
+                return None
+            self._linger()
+            explanations = list(self._explanations)
+            self._explanations.clear()
+            return explanations, self._take()
+
+    def _linger(self) -> None:
+        """Give jobs in preparation a moment to join a batch that is not full."""
+        deadline = time.monotonic() + self._limits.linger_s
+        while (
+            self._preparing
+            and not self._explanations
+            and not self._stopping
+            and self._waiting_tokens < self._limits.batch_tokens
+            and (left := deadline - time.monotonic()) > 0
+        ):
+            self._changed.wait(left)
+
+    def _take(self) -> list[_Entry]:
+        """Remove the next batch from its queue. Called with the lock held."""
+        queue = self._choose_queue()
+        chosen = set(plan_batch([len(r.windows[i]) for r, i in queue], self._limits.batch_tokens))
+        entries: list[_Entry] = []
+        if chosen:
+            kept: list[_Entry] = []
+            for position in range(max(chosen) + 1):
+                (entries if position in chosen else kept).append(queue.popleft())
+            queue.extendleft(reversed(kept))
+        self._waiting_tokens -= sum(len(r.windows[i]) for r, i in entries)
+        self._changed.notify_all()
+        return [(r, i) for r, i in entries if not r.future.done()]
+
+    def _choose_queue(self) -> deque[_Entry]:
+        if not (self._interactive and self._bulk):
+            return self._interactive or self._bulk
+        self._bulk_credit += self._limits.bulk_share
+        if self._bulk_credit >= 1.0:
+            self._bulk_credit -= 1.0
+            return self._bulk
+        return self._interactive
+
+    def _score(self, entries: list[_Entry]) -> None:
+        windows = [request.windows[position] for request, position in entries]
+        batch = WindowBatch.of(windows)
+        start = time.perf_counter()
+        try:
+            logits = self._encoder.score(batch)
+            if not np.isfinite(logits).all():
+                raise FloatingPointError("the forward pass gave NaN or infinity")
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises, only the poison may fail
+            self._bisect(entries, error)
+            return
+        self._count(batch, time.perf_counter() - start)
+        for (request, position), row in zip(entries, logits, strict=True):
+            request.put(position, row)
+
+    def _bisect(self, entries: list[_Entry], error: Exception) -> None:
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            self._score(entries[:middle])
+            self._score(entries[middle:])
+            return
+        # The exception's own message may quote the input; its type says enough.
+        log.error("forward pass failed on one window: %s", type(error).__name__)
+        request, _ = entries[0]
+        if not request.future.done():
+            request.future.set_exception(
+                ForwardFailed(f"the model failed on this text ({type(error).__name__}); report it with the model's name")
+            )
+
+    def _explain(self, window: Window, future: "Future[FloatArray]") -> None:
+        try:
+            future.set_result(self._encoder.attribute(WindowBatch.of([window]))[0])
+        except Exception as error:  # noqa: BLE001 - as in _score
+            future.set_exception(ForwardFailed(f"no evidence: the model failed ({type(error).__name__})"))
+
+    def _count(self, batch: WindowBatch, seconds: float) -> None:
+        self.stats.batches += 1
+        self.stats.windows += batch.ids.shape[0]
+        self.stats.tokens += int(batch.mask.sum())
+        self.stats.padded_tokens += batch.ids.size
+        self.stats.busy_s += seconds
+
+    def _abandon(self) -> None:
+        with self._changed:
+            futures = [r.future for r, _ in (*self._interactive, *self._bulk)]
+            futures += [future for _, future in self._explanations]
+            self._interactive.clear()
+            self._bulk.clear()
+            self._explanations.clear()
+        for future in futures:
+            if not future.done():
+                future.set_exception(EngineStopped("the engine was stopped; the job returns to the queue"))

@@ -1,0 +1,213 @@
+"""Screen admitted items: views, windows, engine, scores, evidence. Runs in a task's thread."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.signal import EvidenceSpan, Severity, SignalScore
+from worker.codebook.format import Codebook
+from worker.errors import EngineStopped, FirewallError, NoTokens
+from worker.model.encoder import FloatArray
+from worker.model.windows import TokenizedText, Window, WindowTokenizer
+from worker.screening.engine import Engine
+from worker.screening.evidence import to_evidence, token_spans
+from worker.screening.policy import Policy
+from worker.screening.scoring import Scorer, largest_by_document
+from worker.text.canonical import CanonicalView, canonical_view
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What screening found in one text.
+
+    Attributes:
+        statistic: The policy's document statistic; higher is more suspicious.
+        p_value: Calibrated end to end.
+        extrapolated: The p-value lies beyond the calibration sample.
+        severity: None if the text is clean.
+        signals: Every signal of the codebook, in its order.
+        evidence: Character spans of the text as written; empty if the text is clean.
+        tokens: Tokens of the text as written.
+        windows: Windows of all views together.
+    """
+
+    statistic: float
+    p_value: float
+    extrapolated: bool
+    severity: Severity | None
+    signals: list[SignalScore]
+    evidence: list[EvidenceSpan]
+    tokens: int
+    windows: int
+
+
+@dataclass(slots=True)
+class _View:
+    """One reading of a text: its tokens and windows, and how to get back to the text as written."""
+
+    tokens: TokenizedText
+    windows: list[Window]
+    canonical: CanonicalView | None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A text ready for the engine; the first view is the text as written."""
+
+    views: list[_View]
+
+    @property
+    def windows(self) -> list[Window]:
+        """Windows of all views in a row."""
+        return [window for view in self.views for window in view.windows]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the text as written, or of its canonical view if that is all there is."""
+        return max((len(view.tokens.ids) for view in self.views[:1]), default=0) or len(self.views[-1].tokens.ids)
+
+    def locate(self, row: int) -> tuple[_View, Window]:
+        """Return view and window of a row of ``windows``."""
+        for view in self.views:
+            if row < len(view.windows):
+                return view, view.windows[row]
+            row -= len(view.windows)
+        raise IndexError(row)
+
+
+def prepare(tokenizer: WindowTokenizer, texts: Sequence[str]) -> list[Prepared]:
+    """Make views and windows of texts; all tokenised in one call."""
+    readings: list[str] = []
+    layout: list[list[CanonicalView | None]] = []
+    for text in texts:
+        canonical = canonical_view(text)
+        layout.append([None] if canonical is None else [None, canonical])
+        readings += [text] if canonical is None else [text, canonical.text]
+    tokenized = iter(tokenizer.tokenize(readings))
+    prepared = []
+    for views in layout:
+        made = [(next(tokenized), canonical) for canonical in views]
+        prepared.append(Prepared([_View(tokens, tokenizer.windows(tokens.ids), c) for tokens, c in made]))
+    return prepared
+
+
+class Screener:
+    """A codebook, its model and its policies, shared by all task threads of a process."""
+
+    def __init__(
+        self,
+        codebook: Codebook,
+        tokenizer: WindowTokenizer,
+        engine: Engine,
+        policies: Mapping[str, Policy],
+    ):
+        self.codebook = codebook
+        self.engine = engine
+        self._tokenizer = tokenizer
+        self._scorers = {name: Scorer(codebook, policy) for name, policy in policies.items()}
+
+    @property
+    def policies(self) -> frozenset[str]:
+        """Names that jobs may use."""
+        return frozenset(self._scorers)
+
+    def screen(self, texts: Sequence[str], *, policy: str = "default", bulk: bool = False) -> list[Finding | FirewallError]:
+        """Screen texts and wait for the verdicts.
+
+        Args:
+            texts: Admitted texts.
+            policy: One of ``policies``.
+            bulk: Yield to interactive work.
+
+        Returns:
+            For each text its finding, or the error that concerns this text alone.
+
+        Raises:
+            Overloaded: The engine's queue is full; nothing was screened.
+            EngineStopped: The worker is shutting down; nothing may be published.
+        """
+        with self.engine.preparing():
+            prepared = prepare(self._tokenizer, texts)
+            futures = [self.engine.submit(p.windows, bulk=bulk) if p.windows else None for p in prepared]
+        outcomes: list[FloatArray | FirewallError] = []
+        for future in futures:
+            if future is None:
+                outcomes.append(NoTokens("the text has no tokens for the model (only marks or invisible characters)"))
+                continue
+            try:
+                outcomes.append(future.result())
+            except EngineStopped:
+                raise
+            except FirewallError as error:
+                outcomes.append(error)
+        return self._judge(prepared, outcomes, self._scorers[policy])
+
+    def _judge(
+        self, prepared: list[Prepared], outcomes: list[FloatArray | FirewallError], scorer: Scorer
+    ) -> list[Finding | FirewallError]:
+        """Score all screened texts at once; leave errors where they are."""
+        findings: list[Finding | FirewallError] = [o if isinstance(o, FirewallError) else NoTokens("") for o in outcomes]
+        screened = [(i, o) for i, o in enumerate(outcomes) if not isinstance(o, FirewallError)]
+        if not screened:
+            return findings
+        largest, rows = largest_by_document(
+            np.concatenate([logits for _, logits in screened]), [len(logits) for _, logits in screened]
+        )
+        tokens = np.array([prepared[i].n_tokens for i, _ in screened], dtype=np.int32)
+        scores = scorer.score(largest, tokens)
+        severities = [scorer.policy.severity(float(p_value)) for p_value in scores.p_value]
+        columns = [scorer.leading_signal(log_p) for log_p in scores.log_p]
+        starts = np.cumsum([0, *(len(logits) for _, logits in screened)])
+        # All attributions are asked for before the first is awaited, so that they share the engine.
+        explanations = [
+            None if severity is None else self._explain(prepared[i], int(rows[n, columns[n]] - starts[n]))
+            for n, ((i, _), severity) in enumerate(zip(screened, severities, strict=True))
+        ]
+        for n, (position, logits) in enumerate(screened):
+            explanation = explanations[n]
+            findings[position] = Finding(
+                statistic=float(scores.statistic[n]),
+                p_value=float(scores.p_value[n]),
+                extrapolated=bool(scores.p_extrapolated[n]),
+                severity=severities[n],
+                signals=self._signals(largest[n], scores.log_p[n], scores.extrapolated[n]),
+                evidence=[] if explanation is None else self._evidence(*explanation, columns[n]),
+                tokens=int(tokens[n]),
+                windows=len(logits),
+            )
+        return findings
+
+    def _signals(
+        self,
+        logits: npt.NDArray[np.float32],
+        log_p: npt.NDArray[np.float64],
+        extrapolated: npt.NDArray[np.bool_],
+    ) -> list[SignalScore]:
+        return [
+            SignalScore(signal=signal, score=float(logit), p_value=float(np.exp(lp)), extrapolated=bool(beyond))
+            for signal, logit, lp, beyond in zip(
+                self.codebook.header.signals, logits, log_p, extrapolated, strict=True
+            )
+        ]
+
+    def _explain(self, text: Prepared, row: int) -> "tuple[_View, Window, Future[FloatArray]]":
+        view, window = text.locate(row)
+        return view, window, self.engine.explain(window)
+
+    def _evidence(
+        self, view: _View, window: Window, shares: "Future[FloatArray]", column: int
+    ) -> list[EvidenceSpan]:
+        start = len(self._tokenizer.prefix)
+        spans = token_spans(shares.result()[start : start + window.content, column])
+        offsets = view.tokens.offsets[window.first : window.first + window.content]
+        found = to_evidence(spans, offsets, self.codebook.header.signals[column])
+        if view.canonical is None:
+            return found
+        mapped = [view.canonical.span(span.start, span.end) for span in found]
+        return [
+            span.model_copy(update={"start": start, "end": end})
+            for span, (start, end) in zip(found, mapped, strict=True)
+        ]

@@ -1,0 +1,189 @@
+"""Settings, read from ``FIREWALL_*`` variables by a function and passed to whoever needs them.
+
+Nothing reads the environment when it is imported. The fields' descriptions are the single source of
+``.env.example`` (``python -m worker.settings``) and of the table in docs/settings.md.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
+
+from schemas.names import QUEUE_BULK, QUEUE_INTERACTIVE
+from worker.errors import SettingsError
+
+PREFIX = "FIREWALL_"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can choose."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
+
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        validation_alias=AliasChoices(f"{PREFIX}REDIS_URL", "REDIS_URL"),
+        description="Redis that holds the queues and the result topic. Also read from REDIS_URL.",
+    )
+    model: str = Field(
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        description="Hugging Face model id, or a local directory with config.json, tokenizer.json and "
+        "model.safetensors.",
+    )
+    revision: str | None = Field(
+        default=None,
+        description="40-hex commit of the model. Default: the revision the codebook or the project pins.",
+    )
+    codebook: Path | None = Field(
+        default=None,
+        description="Codebook file made by `alknet-firewall calibrate`. Default: the one shipped for the model.",
+    )
+    offline: bool = Field(
+        default=False,
+        validation_alias=AliasChoices(f"{PREFIX}OFFLINE", "HF_HUB_OFFLINE"),
+        description="Never ask the model hub; use what lies on this machine. Also read from HF_HUB_OFFLINE.",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Arithmetic of the model. bfloat16 is about three times as fast on CPUs with AVX512-BF16 or "
+        "AMX; the golden self-test refuses it when scores drift.",
+    )
+    device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1.")
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="Threads of the model's arithmetic. 0: the cores this process may use."
+    )
+    concurrency: int = Field(
+        default=64,
+        ge=1,
+        le=1024,
+        description="Jobs in flight per process. More fill larger batches and hold more memory; about twice "
+        "the texts of a batch is enough.",
+    )
+    batch_tokens: int = Field(
+        default=4096,
+        ge=64,
+        description="Padded tokens of one forward pass. More is better throughput up to the cache size, and a "
+        "longer wait for the next interactive text.",
+    )
+    queue_tokens: int = Field(
+        default=2_000_000,
+        ge=1024,
+        description="Tokens that may wait for the engine before jobs are sent back to Redis as overload.",
+    )
+    linger_ms: float = Field(
+        default=2.0,
+        ge=0,
+        le=100,
+        description="Milliseconds a batch below its budget waits for more while further jobs are being prepared. "
+        "An idle engine never waits.",
+    )
+    bulk_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Share of batches that bulk work gets while interactive work is waiting, so that it never starves.",
+    )
+    queues: list[str] = Field(
+        default=[QUEUE_INTERACTIVE, QUEUE_BULK],
+        description="Queues to consume, as a JSON list.",
+    )
+    visibility_timeout_s: int = Field(
+        default=300,
+        ge=5,
+        description="Seconds after which an unacknowledged job of a dead worker is given to another. Must exceed "
+        "the longest job. The shortest value among all applications on one Redis database wins.",
+    )
+    max_attempts: int = Field(
+        default=5, ge=1, description="Starts of one job before it goes to the dead-letter stream."
+    )
+    dedupe_ttl_s: int = Field(
+        default=86_400,
+        ge=60,
+        description="Seconds for which a published result id is remembered, so that a redelivery publishes nothing "
+        "twice. Must exceed the longest outage a job may survive. About 120 bytes of Redis memory per result.",
+    )
+    results_maxlen: int = Field(default=1_000_000, ge=1, description="Entries kept in firewall:results (approximate).")
+    alarms_maxlen: int = Field(default=1_000_000, ge=1, description="Entries kept in firewall:alarms (approximate).")
+    dead_maxlen: int = Field(default=100_000, ge=1, description="Entries kept in firewall:dead (approximate).")
+    evidence_excerpts: bool = Field(
+        default=False,
+        description="Put the text of evidence spans into results and alarms. Off: offsets only, because screened "
+        "text is private.",
+    )
+    health_file: Path | None = Field(
+        default=None,
+        description="File touched every few seconds while the worker is ready; `alknet-firewall health` and the "
+        "container's health check read its age.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
+    sentry_dsn: SecretStr | None = Field(
+        default=None,
+        description="Sentry project that gets errors, scrubbed of text and local variables. Default: off.",
+    )
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Build the settings from the environment; ``overrides`` win.
+
+    Raises:
+        SettingsError: A variable has a value that does not fit; the message names it and what is allowed.
+    """
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in Settings.model_fields
+    )
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)}: no such setting. See .env.example for the names.")
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except UnreadableSetting as error:
+        raise SettingsError(f"{error}: lists are written as JSON. See .env.example.") from None
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"{faults}. See .env.example for meanings and defaults.") from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    return name if name.isupper() else f"{PREFIX}{name.upper()}"
+
+
+def available_cores() -> int:
+    """Cores this process may use: the smaller of its CPU affinity and its cgroup v2 quota, at least 1."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def env_example() -> str:
+    """Render ``.env.example``: every variable, commented out, with its meaning and default."""
+    lines = ["# Settings of alknet-firewall. Generated by `make settings`; edit worker/settings.py instead.", ""]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"# {field.description}")
+        if get_args(field.annotation) and all(isinstance(a, str) for a in get_args(field.annotation)):
+            lines.append(f"# One of: {', '.join(get_args(field.annotation))}.")
+        lines += [f"#{PREFIX}{name.upper()}={_default_text(field.default)}", ""]
+    return "\n".join(lines)
+
+
+def _default_text(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if isinstance(default, list):
+        return "[" + ",".join(f'"{entry}"' for entry in default) + "]"
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+if __name__ == "__main__":
+    print(env_example(), end="")  # noqa: T201

@@ -1,0 +1,1 @@
+"""From a message's raw argument to texts that are worth tokenising."""

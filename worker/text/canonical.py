@@ -1,0 +1,130 @@
+"""The canonical view of a text: what a language model reads through a disguise.
+
+Attackers hide instructions from filters with characters that models see through: full-width and
+mathematical letters, invisible characters between letters, look-alike letters of other scripts, Unicode
+tags, letters set apart by spaces. The canonical view undoes these; it is screened beside the text as
+written, and every character of it knows the character it came from, so that evidence points into the
+original. References: Unicode TR 36 and UTS 39 (confusables), UAX 15 (NFKC).
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_MARKS = 2
+"""Combining marks kept after a base character. Living scripts need two; "zalgo" text has dozens."""
+
+_LOOKALIKES = str.maketrans(
+    "аеорсухіјѕһԁԛԝАВЕКМНОРСТУХІЈЅαοερνικΑΒΕΖΗΙΚΜΝΟΡΤΥΧıɡ",
+    "aeopcyxijshdqwABEKMHOPCTYXIJSaoepvikABEZHIKMNOPTYXig",
+)
+_SUSPICIOUS = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e01ef]"
+)
+_MIXED_WORD = re.compile(r"[^\W\d_]{2,}")
+_LATIN = re.compile(r"[A-Za-z]")
+_SPACED_LETTERS = re.compile(r"(?<!\S)(?:\w[ .\-_*|/]){3,}\w(?!\S)")
+_TAG_BASE = 0xE0000
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalView:
+    """A canonicalised text.
+
+    Attributes:
+        text: The canonical text.
+        origin: For every character of ``text`` the index of the original character, int32 ``(len(text),)``.
+    """
+
+    text: str
+    origin: npt.NDArray[np.int32]
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Map a non-empty span of the canonical text to the original one."""
+        return int(self.origin[start]), int(self.origin[end - 1]) + 1
+
+
+def canonical_view(text: str) -> CanonicalView | None:
+    """Return the canonical view, or None when it would equal the text as written.
+
+    Linear in the text's length: characters are folded one by one, never through whole-string
+    normalisation, whose reordering of long runs of combining marks is quadratic.
+    """
+    spaced = _SPACED_LETTERS.search(text) is not None
+    if not spaced and (text.isascii() or not _needs_folding(text)):
+        return None
+    folded, origin = _fold(text)
+    folded = _fold_lookalikes(folded)
+    if spaced:
+        folded, origin = _join_spaced_letters(folded, origin)
+    if folded == text or not folded.strip():
+        return None
+    return CanonicalView(folded, np.asarray(origin, dtype=np.int32))
+
+
+def _needs_folding(text: str) -> bool:
+    if _SUSPICIOUS.search(text):
+        return True
+    alphabet = set(text)
+    if any(_fold_character(character) != character for character in alphabet):
+        return True
+    if any(unicodedata.combining(character) for character in alphabet):
+        return True
+    return _fold_lookalikes(text) != text
+
+
+def _fold_character(character: str) -> str:
+    """Return what stands for one character: itself, its compatibility form, or nothing."""
+    code = ord(character)
+    if _TAG_BASE + 0x20 <= code < _TAG_BASE + 0x7F:
+        return chr(code - _TAG_BASE)  # Unicode tags: invisible to people, ASCII to models
+    if _SUSPICIOUS.match(character):
+        return ""
+    if unicodedata.combining(character):
+        return character
+    # A compatibility form can be one letter (fullwidth a) or several (ligature fi, circled ten).
+    return unicodedata.normalize("NFKC", character)
+
+
+def _fold(text: str) -> tuple[str, list[int]]:
+    table = {character: _fold_character(character) for character in set(text)}
+    marks = {character for character in table if unicodedata.combining(character)}
+    pieces: list[str] = []
+    origin: list[int] = []
+    run = 0
+    for index, character in enumerate(text):
+        run = run + 1 if character in marks else 0
+        if run > MAX_MARKS:
+            continue
+        piece = table[character]
+        pieces.append(piece)
+        origin.extend([index] * len(piece))
+    return "".join(pieces), origin
+
+
+def _fold_lookalikes(text: str) -> str:
+    """Replace look-alike letters in words that mix them with Latin ones; length is kept."""
+    if text.isascii():
+        return text
+
+    def fold_word(match: re.Match[str]) -> str:
+        word = match.group()
+        return word.translate(_LOOKALIKES) if _LATIN.search(word) else word
+
+    return _MIXED_WORD.sub(fold_word, text)
+
+
+def _join_spaced_letters(text: str, origin: list[int]) -> tuple[str, list[int]]:
+    """Join ``i g n o r e`` to ``ignore``; double spaces between such words stay as word borders."""
+    kept: list[int] = []
+    position = 0
+    for match in _SPACED_LETTERS.finditer(text):
+        kept.extend(range(position, match.start()))
+        kept.extend(range(match.start(), match.end(), 2))
+        position = match.end()
+    kept.extend(range(position, len(text)))
+    return "".join(text[index] for index in kept), [origin[index] for index in kept]

@@ -1,0 +1,1 @@
+"""The result topic: Redis Streams that results and alarms are published to, each exactly once."""

@@ -1,0 +1,44 @@
+"""Connect to Redis, with time limits, so that a frozen server is an error and not a hang."""
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from worker.errors import ServiceError
+from worker.settings import Settings
+
+
+def connect(settings: Settings) -> "Redis":
+    """Return a client that decodes responses. Nothing is sent yet."""
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        protocol=2,
+        socket_connect_timeout=5,
+        socket_timeout=15,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=1, base=0.05), retries=3),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+    )
+
+
+def connect_checked(settings: Settings) -> "Redis":
+    """Return a client after one PING.
+
+    Raises:
+        ServiceError: Redis does not answer. The message leaves out the URL's password.
+    """
+    redis = connect(settings)
+    try:
+        redis.ping()
+    except RedisError as error:
+        place = redis.connection_pool.connection_kwargs
+        where = place.get("path") or f"{place.get('host', '127.0.0.1')}:{place.get('port', 6379)}"
+        raise ServiceError(
+            f"Redis at {where} does not answer ({type(error).__name__}). Start it, or set REDIS_URL. For a try "
+            "without one: `alknet-firewall demo --keep`."
+        ) from None
+    return redis
