@@ -28,7 +28,7 @@ MIN_WORDS_FOR_WORD_GRAMS = 12
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The set of 3-grams of words, or 5-grams of characters where words are few."""
+    """Return the set of 3-grams of words, or 5-grams of characters where words are few."""
     words = re.findall(r"\w+", text.lower())
     if len(words) < MIN_WORDS_FOR_WORD_GRAMS:
         flat = " ".join(words)

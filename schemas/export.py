@@ -24,6 +24,5 @@ def json_schema(name: str) -> dict[str, Any]:
     Raises:
         KeyError: No model of that name is published.
     """
-    mode = "validation" if name == "job" else "serialization"
-    schema = PUBLISHED[name].model_json_schema(mode=mode)
+    schema = PUBLISHED[name].model_json_schema(mode="validation" if name == "job" else "serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

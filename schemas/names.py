@@ -1,5 +1,7 @@
 """Names that producers and consumers rely on. A change of any of them is a breaking change."""
 
+from typing import Final
+
 TASK_SCREEN = "alknet_firewall.screen"
 
 QUEUE_INTERACTIVE = "screening"
@@ -12,6 +14,6 @@ STREAM_DEAD = "firewall:dead"
 EVENT_FIELD = "event"
 """The one field of a stream entry: a CloudEvents 1.0 envelope as JSON text."""
 
-EVENT_RESULT = "alknet.firewall.result.v1"
-EVENT_ALARM = "alknet.firewall.alarm.v1"
-EVENT_DEAD_LETTER = "alknet.firewall.dead_letter.v1"
+EVENT_RESULT: Final = "alknet.firewall.result.v1"
+EVENT_ALARM: Final = "alknet.firewall.alarm.v1"
+EVENT_DEAD_LETTER: Final = "alknet.firewall.dead_letter.v1"

@@ -49,9 +49,7 @@ class ItemResult(WithMetadata):
     tenant: str | None = None
     source: Source = "other"
     status: Literal["screened", "error"]
-    verdict: Annotated[
-        Literal["clean", "flagged"] | None, Field(description="Null when the status is error.")
-    ] = None
+    verdict: Annotated[Literal["clean", "flagged"] | None, Field(description="Null when the status is error.")] = None
     severity: Severity | None = None
     score: Annotated[
         float | None,

@@ -1,5 +1,6 @@
-"""The Celery application. ``celery -A tasks.app worker`` finds it; nothing is read from the environment
-before something asks for it.
+"""The Celery application.
+
+``celery -A tasks.app worker`` finds it; nothing is read from the environment before something asks for it.
 """
 
 from celery import Celery

@@ -25,9 +25,10 @@ class PrivateRequest(Request):
         """Keyword arguments as shown."""
         return HIDDEN
 
-    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Celery's signature
+    def info(self, safe: bool = False) -> dict[str, Any]:
         """Return what remote control may know of the request."""
-        return super().info(safe=safe) | {"args": HIDDEN, "kwargs": HIDDEN}
+        shown: dict[str, Any] = super().info(safe=safe) | {"args": HIDDEN, "kwargs": HIDDEN}
+        return shown
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.name}[{self.id}]>"

@@ -14,7 +14,7 @@ from worker.screening.jobs import Delivery
 log = logging.getLogger(__name__)
 
 
-class ScreeningTask(Task):  # type: ignore[misc]
+class ScreeningTask(Task):
     """A task whose arguments are private."""
 
     Request = "tasks.private_request:PrivateRequest"
@@ -41,7 +41,7 @@ def screen(self: Task, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
     except FirewallError as error:
         log.warning("job goes back task=%s code=%s: %s", delivery.task_id, error.code, error.message)
         raise Reject(error.code, requeue=True) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the job goes back
         # The message of a foreign exception may quote the text; its type and place are enough.
         log.error("job goes back task=%s: unexpected %s", delivery.task_id, type(error).__name__)  # noqa: TRY400
         raise Reject("internal_error", requeue=True) from None

@@ -184,7 +184,7 @@ class CodebookMismatch(CodebookError):
 
 
 class GoldenDrift(CodebookError):
-    """This machine's scores of the golden texts differ from the calibrated ones."""
+    """The golden texts score otherwise on this machine than where they were calibrated."""
 
     code = "golden_drift"
 

@@ -9,13 +9,16 @@ from worker.cli.console import errors_shown
 
 def worker(
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", help="Jobs in flight; default FIREWALL_CONCURRENCY.", min=1)
+        int | None,
+        typer.Option("--concurrency", "-c", help="Jobs in flight; default FIREWALL_CONCURRENCY.", min=1),
     ] = None,
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", "-Q", help="Queue to consume, repeatable; default FIREWALL_QUEUES.")
+        list[str] | None,
+        typer.Option("--queue", "-Q", help="Queue to consume, repeatable; default FIREWALL_QUEUES."),
     ] = None,
     pool: Annotated[
-        str, typer.Option(help="threads (batches across jobs; recommended), solo, or prefork (a model per child).")
+        str,
+        typer.Option(help="threads (batches across jobs; recommended), solo, or prefork (a model per child)."),
     ] = "threads",
 ) -> None:
     """Run a worker: load the model, prove the codebook, then consume jobs until SIGTERM.

@@ -45,7 +45,7 @@ class DemoOutcome:
 def run_demo(app: Celery, redis: "Redis", items: tuple[DemoItem, ...], advance: Callable[[int], None]) -> DemoOutcome:
     """Enqueue one job per item, and the bad ones together with good neighbours, and wait for all results."""
     outcome = DemoOutcome()
-    last_id = {stream: _last_id(redis, stream) for stream in (STREAM_RESULTS, STREAM_ALARMS)}
+    last_id: dict[Any, Any] = {stream: _last_id(redis, stream) for stream in (STREAM_RESULTS, STREAM_ALARMS)}
     start = time.monotonic()
     sent: dict[str, float] = {}
     jobs: set[str] = set()
@@ -55,8 +55,8 @@ def run_demo(app: Celery, redis: "Redis", items: tuple[DemoItem, ...], advance: 
         send_job(app, job)
     quiet_since: float | None = None
     while time.monotonic() - start < TIMEOUT_S:
-        # redis-py returns [[stream, [(id, fields), …]], …] under RESP2.
-        for stream, entries in redis.xread(last_id, block=100):  # type: ignore[arg-type, union-attr]
+        fresh: Any = redis.xread(last_id, block=100)  # [[stream, [(id, fields), …]], …] under RESP2
+        for stream, entries in fresh:
             for entry_id, fields in entries:
                 last_id[stream] = entry_id
                 _record(outcome, stream, fields[EVENT_FIELD], jobs, sent, start, advance)

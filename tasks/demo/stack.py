@@ -37,7 +37,7 @@ def running_worker(redis_url: str, environment: Mapping[str, str] | None = None)
             "FIREWALL_HEALTH_FILE": str(health),
         }
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own command
+            process = subprocess.Popen(
                 [sys.executable, "-m", "tasks", "worker"],
                 env=variables,
                 stdout=output,

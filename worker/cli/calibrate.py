@@ -11,7 +11,8 @@ from worker.cli.console import err, errors_shown, opener, out, progress_bars
 
 def calibrate(
     train: Annotated[
-        list[Path], typer.Option(help="JSONL or JSONL.gz with text, label (0 or 1), signal; repeatable.", exists=True)
+        list[Path],
+        typer.Option(help="JSONL or JSONL.gz with text, label (0 or 1), signal; repeatable.", exists=True),
     ],
     out_file: Annotated[Path, typer.Option("--out", help="Codebook file to write.")],
     validation: Annotated[
@@ -20,7 +21,8 @@ def calibrate(
     model: Annotated[str | None, typer.Option(help="Model id or directory; default FIREWALL_MODEL.")] = None,
     revision: Annotated[str | None, typer.Option(help="40-hex commit of the model.")] = None,
     layers: Annotated[
-        str | None, typer.Option(help="Layers to probe, 1-based, for example 3,5,6; default by the model's depth.")
+        str | None,
+        typer.Option(help="Layers to probe, 1-based, for example 3,5,6; default by the model's depth."),
     ] = None,
     rank: Annotated[int, typer.Option(help="Directions of the basis.", min=4)] = 256,
     window: Annotated[int, typer.Option(help="Tokens of a window.", min=16)] = 256,
@@ -67,12 +69,15 @@ def calibrate(
             dtype=dtype,
             training=TrainingPlan(epochs=epochs, seed=seed),
         )
-        data = [{"file": path.name, "sha256": file_sha256(path)} for path in train]
+        data: list[dict[str, object]] = [{"file": path.name, "sha256": file_sha256(path)} for path in train]
         with progress_bars() as bars:
             codebook = fit(files, rows, plan, cache=cache, progress=opener(bars), data=data)
         fingerprint = save_codebook(codebook, out_file)
     size = out_file.stat().st_size
-    out.print(f"{out_file}: codebook {fingerprint}, {size:,} bytes, layers {chosen}, {len(rows):,} rows", highlight=False)
+    out.print(
+        f"{out_file}: codebook {fingerprint}, {size:,} bytes, layers {chosen}, {len(rows):,} rows",
+        highlight=False,
+    )
     if validation:
         from worker.cli.evaluate import evaluate
 

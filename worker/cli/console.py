@@ -58,7 +58,14 @@ def _exit_code(error: FirewallError) -> ExitCode:
 @contextmanager
 def progress_bars() -> "Iterator[Progress]":
     """Show progress bars on the error stream, so that output can be piped."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:>16}"),

@@ -10,11 +10,14 @@ from worker.cli.console import errors_shown, opener, out, progress_bars
 
 
 def evaluate(
-    data: Annotated[list[Path], typer.Argument(help="JSONL or JSONL.gz with text, label; optional id, signal, source.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="JSONL or JSONL.gz with text, label; optional id, signal, source.")
+    ],
     codebook: Annotated[Path | None, typer.Option(help="Codebook file; default the one in use.")] = None,
     model: Annotated[str | None, typer.Option(help="Model id or directory; default FIREWALL_MODEL.")] = None,
     as_json: Annotated[
-        Path | None, typer.Option("--json", help="Write one JSON line per row to this file (- for standard output).")
+        Path | None,
+        typer.Option("--json", help="Write one JSON line per row to this file (- for standard output)."),
     ] = None,
     summary: Annotated[Path | None, typer.Option(help="Write the summary as one JSON object to this file.")] = None,
 ) -> None:
@@ -64,7 +67,10 @@ def _print(measured: dict[str, Any]) -> None:
     if "auc" in measured:
         low, high = measured["auc_interval"]
         rates = ", ".join(f"{tpr:.3f} at {float(fpr):.1%}" for fpr, tpr in measured["tpr_at_fpr"].items())
-        out.print(f"AUC {measured['auc']:.4f} [{low:.4f}, {high:.4f}]; detected at a false-alarm rate of: {rates}", highlight=False)
+        out.print(
+            f"AUC {measured['auc']:.4f} [{low:.4f}, {high:.4f}]; detected at a false-alarm rate of: {rates}",
+            highlight=False,
+        )
     table = Table("budget", "false alarms", "95 % interval", "detected", "95 % interval", title_justify="left")
     for budget, false in measured["false_alarms"].items():
         detected = measured["detected"][budget]

@@ -1,4 +1,4 @@
-"""``alknet-firewall health``: is the worker on this machine alive and ready?"""
+"""``alknet-firewall health``: tell whether the worker on this machine is alive and ready."""
 
 from pathlib import Path
 from typing import Annotated

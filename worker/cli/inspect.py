@@ -58,12 +58,10 @@ def _describe(codebook: Any, path: Path) -> dict[str, Any]:
         "window": header.window.model_dump(mode="json"),
         "basis": {"rank": codebook.basis.rank, "explained_variance": header.explained_variance},
         "probe": {"heads": codebook.probe.n_heads},
-        "signals": {
-            signal: "counts" if signal in policy.signals else "scored only" for signal in header.signals
-        },
+        "signals": {signal: "counts" if signal in policy.signals else "scored only" for signal in header.signals},
         "budgets": policy.budgets,
         "calibration": {
-            f"from {border} tokens": f"{count} benign documents, smallest p-value without extrapolation {2 / (count + 1):.1e}"
+            f"from {border} tokens": f"{count} benign documents; p-values under {2 / (count + 1):.1e} are extrapolated"
             for border, count in zip(borders, strata.tolist(), strict=True)
         },
         "golden": {"texts": len(header.golden.texts), "tolerance": header.golden.tolerance},

@@ -10,7 +10,8 @@ from worker.cli.console import ExitCode, err
 
 def schema(
     name: Annotated[
-        str | None, typer.Argument(help="job, result-event, alarm-event or dead-letter-event; all if left out.")
+        str | None,
+        typer.Argument(help="job, result-event, alarm-event or dead-letter-event; all if left out."),
     ] = None,
 ) -> None:
     """Print the JSON Schema of what producers send and consumers read.

@@ -27,7 +27,9 @@ def add_verdict(table: Table, result: ItemResult, text: str) -> None:
     """Add a row for a result and the text it is about."""
     name = result.item_id or f"#{result.item_index}"
     if result.error is not None:
-        table.add_row(name, Text("error", style="magenta"), Text(result.error.code, style="magenta"), "", one_line(text))
+        table.add_row(
+            name, Text("error", style="magenta"), Text(result.error.code, style="magenta"), "", one_line(text)
+        )
         return
     style = SEVERITY_STYLE[result.severity]
     table.add_row(
@@ -79,5 +81,3 @@ def one_line(text: str) -> str:
     """
     shown = (character if character.isprintable() else " " for character in text[:4000])
     return "".join(character for character in shown if not unicodedata.combining(character))
-
-

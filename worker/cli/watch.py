@@ -57,7 +57,13 @@ def watch(
 
 
 def _entries(
-    redis: "Redis", stream: str, group: str | None, consumer: str | None, *, from_start: bool, idle: float | None
+    redis: "Redis",
+    stream: str,
+    group: str | None,
+    consumer: str | None,
+    *,
+    from_start: bool,
+    idle: float | None,
 ) -> "Iterator[Entry]":
     from worker.topic.reader import read_group, read_stream
 
@@ -85,7 +91,10 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
     clock = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
     item = one_line(str(data.get("item_id")))
     if data.get("error"):
-        out.print(f"{clock}  [magenta]error[/]     {data['error']['code']:24} {data['job_id']} {item}", highlight=False)
+        out.print(
+            f"{clock}  [magenta]error[/]     {data['error']['code']:24} {data['job_id']} {item}",
+            highlight=False,
+        )
         return
     severity = data.get("severity")
     style = SEVERITY_STYLE[severity]

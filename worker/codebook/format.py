@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from worker.codebook.probe import Basis, Probe
 from worker.codebook.splines import SurvivalSpline
 from worker.errors import CodebookInvalid, CodebookNotFound
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 MAX_BYTES = 64 * 1024 * 1024
 HEADER_KEY = "alknet.codebook"
 
@@ -161,9 +161,7 @@ def _parse(blob: bytes) -> Codebook:
     return Codebook(
         header=header,
         basis=Basis(tensors["basis.mean"], tensors["basis.components"], header.explained_variance),
-        probe=Probe(
-            tensors["probe.query"], tensors["probe.value"], tensors["probe.bias"]
-        ),
+        probe=Probe(tensors["probe.query"], tensors["probe.value"], tensors["probe.bias"]),
         distributions=_distributions(header, tensors),
         benign_scores=tensors["benign.scores"],
         benign_tokens=tensors["benign.tokens"],
@@ -241,9 +239,7 @@ def _check_together(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Non
         raise CodebookInvalid("shapes of basis, probe and calibration sample do not fit together")
 
 
-def _distributions(
-    header: Header, tensors: dict[str, npt.NDArray[Any]]
-) -> tuple[tuple[SurvivalSpline, ...], ...]:
+def _distributions(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> tuple[tuple[SurvivalSpline, ...], ...]:
     return tuple(
         tuple(_spline(f"spline.{stratum}.{signal}", tensors) for signal in header.signals)
         for stratum in range(len(header.strata) + 1)

@@ -89,9 +89,9 @@ def fold(basis: Basis, probe: Probe, layers: tuple[int, ...]) -> FoldedProbe:
     The products are taken in float64, so that the folded map equals the two steps to float32 rounding.
     """
     heads = probe.n_signals * probe.n_heads
-    stacked = np.concatenate(
-        [probe.query.reshape(heads, -1), probe.value.reshape(heads, -1)], axis=0
-    ).astype(np.float64)
+    stacked = np.concatenate([probe.query.reshape(heads, -1), probe.value.reshape(heads, -1)], axis=0).astype(
+        np.float64
+    )
     matrix = basis.components.astype(np.float64) @ stacked.T
     offset = -basis.mean.astype(np.float64) @ matrix
     return FoldedProbe(

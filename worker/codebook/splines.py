@@ -46,11 +46,13 @@ class SurvivalSpline:
         inside = _pchip(self.x, self.y, np.clip(scores, self.x[0], self.x[-1]))
         excess = np.maximum(scores - self.x[-1], 0.0) / self.scale
         tail = np.log1p(self.shape * excess) / self.shape if self.shape > 1e-9 else excess
-        return inside - tail
+        log_p: FloatArray = inside - tail
+        return log_p
 
     def extrapolates(self, scores: FloatArray) -> npt.NDArray[np.bool_]:
         """Return where a score lies beyond the sample, so that its p-value rests on the tail's form alone."""
-        return np.asarray(scores, dtype=np.float64) > self.x[-1]
+        beyond: npt.NDArray[np.bool_] = np.asarray(scores, dtype=np.float64) > self.x[-1]
+        return beyond
 
 
 def fit_survival(sample: FloatArray, knots: int = KNOTS) -> SurvivalSpline:

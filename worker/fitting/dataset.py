@@ -2,10 +2,12 @@
 
 import gzip
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from schemas.signal import SIGNALS
 from worker.errors import InvalidField
@@ -62,14 +64,16 @@ def held_out(row: LabelledText, share: float, salt: str) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def _open(path: Path) -> Iterable[str]:
+def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8")
     return path.open(encoding="utf-8")
 
 
 def _read(path: Path, *, commercial_only: bool) -> Iterator[LabelledText]:
-    for number, line in enumerate(_open(path), start=1):
+    with _open(path) as file:
+        lines = list(file)
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

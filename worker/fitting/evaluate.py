@@ -11,7 +11,12 @@ from worker.fitting.measure import summarise
 from worker.screening.screener import Finding, Screener
 
 CHUNK = 256
-LENGTH_BANDS = ((0, "under 100 characters"), (100, "100 to 999"), (1000, "1,000 to 4,999"), (5000, "5,000 and more"))
+LENGTH_BANDS = (
+    (0, "under 100 characters"),
+    (100, "100 to 999"),
+    (1000, "1,000 to 4,999"),
+    (5000, "5,000 and more"),
+)
 
 
 def screen_rows(
@@ -44,7 +49,9 @@ def as_record(row: LabelledText, outcome: Finding | FirewallError) -> dict[str, 
 
 
 def evaluate(
-    outcomes: Sequence[tuple[LabelledText, Finding | FirewallError]], *, left_out: frozenset[str] = frozenset()
+    outcomes: Sequence[tuple[LabelledText, Finding | FirewallError]],
+    *,
+    left_out: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Summarise screened rows.
 

@@ -106,12 +106,12 @@ def calibrate(
     basis = _basis(model, windows, documents, plan, progress)
     projected = project(model, basis, windows, documents, cache, progress("activations", len(windows)))
     targets, weights = make_targets(fitted)
-    probe = train_probe(
-        projected, targets, weights, plan.training, progress("probe epochs", plan.training.epochs)
-    )
+    probe = train_probe(projected, targets, weights, plan.training, progress("probe epochs", plan.training.epochs))
     serving = TruncatedModel(files, plan.layers, dtype=plan.dtype)
     encoder = TorchEncoder(serving, fold(basis, probe, plan.layers))
-    scores, tokens = score_documents(encoder, tokenizer, [row.text for row in benign], progress("benign scores", len(benign)))
+    scores, tokens = score_documents(
+        encoder, tokenizer, [row.text for row in benign], progress("benign scores", len(benign))
+    )
     strata = merge_strata(tokens, plan.strata)
     golden, _ = score_documents(encoder, tokenizer, GOLDEN_TEXTS, progress("golden texts", len(GOLDEN_TEXTS)))
     header = Header(
@@ -122,7 +122,7 @@ def calibrate(
             tokenizer_sha256=tokenizer.sha256,
             layers=plan.layers,
             backend="torch",
-            dtype=plan.dtype,  # type: ignore[arg-type]
+            dtype=plan.dtype,
         ),
         window=WindowShape(size=plan.window, overlap=plan.overlap),
         signals=SIGNALS,
@@ -218,9 +218,7 @@ def merge_strata(tokens: npt.NDArray[np.int32], borders: tuple[int, ...]) -> tup
     return tuple(kept)
 
 
-def _split(
-    rows: Sequence[LabelledText], plan: CalibrationPlan
-) -> tuple[list[LabelledText], list[LabelledText]]:
+def _split(rows: Sequence[LabelledText], plan: CalibrationPlan) -> tuple[list[LabelledText], list[LabelledText]]:
     if any(row.label is None or row.signal is None for row in rows):
         raise InvalidField("every row to fit on needs label (0 or 1) and signal", field="label")
     benign = [row for row in rows if row.label == 0 and held_out(row, plan.calibration_share, "calibration")]
@@ -258,7 +256,11 @@ def _spread(text: Prepared, most: int) -> list[Window]:
 
 
 def _basis(
-    model: TruncatedModel, windows: list[Window], documents: list[int], plan: CalibrationPlan, progress: Progress
+    model: TruncatedModel,
+    windows: list[Window],
+    documents: list[int],
+    plan: CalibrationPlan,
+    progress: Progress,
 ) -> Basis:
     n_documents = documents[-1] + 1
     step = max(1, n_documents // plan.basis_documents)

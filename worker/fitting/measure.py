@@ -37,13 +37,18 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
 
 
 def bootstrap(
-    measure: Callable[[FloatArray, FloatArray], float], benign: FloatArray, attack: FloatArray, *, rounds: int = 200
+    measure: Callable[[FloatArray, FloatArray], float],
+    benign: FloatArray,
+    attack: FloatArray,
+    *,
+    rounds: int = 200,
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of a measure over resampled benign and attack scores; fixed seed."""
     generator = np.random.default_rng(7)
     values = [
         measure(
-            generator.choice(benign, len(benign), replace=True), generator.choice(attack, len(attack), replace=True)
+            generator.choice(benign, len(benign), replace=True),
+            generator.choice(attack, len(attack), replace=True),
         )
         for _ in range(rounds)
     ]

@@ -75,10 +75,13 @@ def train_probe(
             largest = torch.full((len(documents), n_signals), -torch.inf)
             largest = largest.scatter_reduce(0, owner[:, None].expand(-1, n_signals), logits, "amax")
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                largest, torch.from_numpy(targets[documents]), torch.from_numpy(weights[documents]), reduction="sum"
+                largest,
+                torch.from_numpy(targets[documents]),
+                torch.from_numpy(weights[documents]),
+                reduction="sum",
             ) / max(1.0, float(weights[documents].sum()))
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             schedule.step()
@@ -110,10 +113,11 @@ def window_logits(
 
     signals, heads, rank = query.shape
     both = torch.cat([query.reshape(-1, rank), value.reshape(-1, rank)])
-    queries, values = (z @ both.T).split(signals * heads, dim=-1)
+    queries, values = torch.tensor_split(z @ both.T, 2, dim=-1)
     attention = queries.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=1)
     pooled = (attention * values).sum(dim=1).view(-1, signals, heads)
-    return pooled.sum(dim=-1) + bias
+    logits: torch.Tensor = pooled.sum(dim=-1) + bias
+    return logits
 
 
 def _initial(signals: int, heads: int, rank: int, generator: "torch.Generator") -> "list[torch.Tensor]":

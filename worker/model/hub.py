@@ -105,9 +105,7 @@ def _find(name: str, commit: str, pinned: PinnedModel | None, *, offline: bool) 
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        cached = snapshot_download(
-            name, revision=commit, allow_patterns=list(ALLOW_PATTERNS), local_files_only=True
-        )
+        cached = snapshot_download(name, revision=commit, allow_patterns=list(ALLOW_PATTERNS), local_files_only=True)
         if _weight_files(Path(cached)):
             return Path(cached), "cache"
     except LocalEntryNotFoundError:
@@ -150,9 +148,7 @@ def _weight_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("model*.safetensors"))
 
 
-def _checked(
-    directory: Path, name: str, revision: str | None, origin: str, expected_sha256: str | None
-) -> ModelFiles:
+def _checked(directory: Path, name: str, revision: str | None, origin: str, expected_sha256: str | None) -> ModelFiles:
     weights = _weight_files(directory)
     if not weights:
         pickled = [path.name for pattern in _PICKLED for path in directory.glob(pattern)]

@@ -55,9 +55,7 @@ class TruncatedModel:
         UnsupportedModel: No stack of blocks was found, or it is not as deep as the layers asked for.
     """
 
-    def __init__(
-        self, files: ModelFiles, layers: tuple[int, ...], *, dtype: str = "float32", device: str = "cpu"
-    ):
+    def __init__(self, files: ModelFiles, layers: tuple[int, ...], *, dtype: str = "float32", device: str = "cpu"):
         require_torch()
         import torch
         from transformers import AutoConfig

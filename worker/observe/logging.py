@@ -8,7 +8,7 @@ import time
 class UtcFormatter(logging.Formatter):
     """ISO 8601 times in UTC with milliseconds."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
@@ -19,9 +19,7 @@ def configure_logging(level: str) -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {
-                "line": {"()": UtcFormatter, "format": "%(asctime)s %(levelname)s %(name)s %(message)s"}
-            },
+            "formatters": {"line": {"()": UtcFormatter, "format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"level": "WARNING", "handlers": ["stderr"]},
             "loggers": {"worker": {"level": level}, "tasks": {"level": level}},

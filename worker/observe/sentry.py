@@ -45,9 +45,7 @@ def scrub(event: Any) -> Any:
     own errors' messages are kept, because they never contain screened text (see ``worker.errors``).
     """
     kept = {key: event[key] for key in _KEPT if key in event}
-    kept["contexts"] = {
-        name: context for name, context in event.get("contexts", {}).items() if name in _KEPT_CONTEXTS
-    }
+    kept["contexts"] = {name: context for name, context in event.get("contexts", {}).items() if name in _KEPT_CONTEXTS}
     values = event.get("exception", {}).get("values", [])
     kept["exception"] = {"values": [_scrub_exception(value) for value in values]}
     if "logentry" in event:

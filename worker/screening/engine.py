@@ -119,9 +119,11 @@ class Engine:
         with self._changed:
             # A document larger than the whole queue gets in when the queue is empty.
             fits = self._changed.wait_for(
-                lambda: self._stopping
-                or self._waiting_tokens == 0
-                or self._waiting_tokens + tokens <= self._limits.queue_tokens,
+                lambda: (
+                    self._stopping
+                    or self._waiting_tokens == 0
+                    or self._waiting_tokens + tokens <= self._limits.queue_tokens
+                ),
                 timeout=SUBMIT_TIMEOUT_S,
             )
             self._raise_if_stopping()
@@ -182,9 +184,7 @@ class Engine:
 
     def _next(self) -> tuple[list[tuple[Window, "Future[FloatArray]"]], list[_Entry]] | None:
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._stopping or self._explanations or self._interactive or self._bulk
-            )
+            self._changed.wait_for(lambda: self._stopping or self._explanations or self._interactive or self._bulk)
             if self._stopping:
                 return None
             self._linger()
@@ -253,7 +253,9 @@ class Engine:
         request, _ = entries[0]
         if not request.future.done():
             request.future.set_exception(
-                ForwardFailed(f"the model failed on this text ({type(error).__name__}); report it with the model's name")
+                ForwardFailed(
+                    f"the model failed on this text ({type(error).__name__}); report it with the model's name"
+                )
             )
 
     def _explain(self, window: Window, future: "Future[FloatArray]") -> None:

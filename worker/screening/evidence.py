@@ -30,8 +30,7 @@ def token_spans(shares: npt.NDArray[np.float32]) -> list[tuple[int, int, float]]
     standing_out = np.flatnonzero(weights >= min(MIN_SHARE, float(weights.max())))
     groups = np.split(standing_out, np.flatnonzero(np.diff(standing_out) > MAX_GAP) + 1)
     spans = [
-        (int(group[0]), int(group[-1]), min(1.0, float(weights[group[0] : group[-1] + 1].sum())))
-        for group in groups
+        (int(group[0]), int(group[-1]), min(1.0, float(weights[group[0] : group[-1] + 1].sum()))) for group in groups
     ]
     return sorted(spans, key=lambda span: -span[2])[:MAX_SPANS]
 

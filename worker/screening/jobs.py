@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from schemas.alarm import Alarm
 from schemas.dead_letter import DeadLetter
@@ -98,7 +99,9 @@ class JobRunner:
 
     def _in_order(self, admission: Admission, findings: Sequence[Finding | FirewallError]) -> list[Outcome]:
         header = admission.header
-        outcomes = [(refused.index, (refusal(header, refused), None)) for refused in admission.refused]
+        outcomes: list[tuple[int, Outcome]] = [
+            (refused.index, (refusal(header, refused), None)) for refused in admission.refused
+        ]
         for admitted, finding in zip(admission.admitted, findings, strict=True):
             outcomes.append((admitted.index, self._outcome(header, admitted, finding)))
         return [outcome for _, outcome in sorted(outcomes, key=lambda entry: entry[0])]
@@ -114,28 +117,30 @@ class JobRunner:
         if self._excerpts:
             text = admitted.item.text
             evidence = [span.model_copy(update={"excerpt": text[span.start : span.end]}) for span in evidence]
-        return ItemResult(
-            **_identity(header, admitted.item.id, admitted.index),
-            metadata=header.metadata | admitted.item.metadata,
-            status="screened",
-            verdict="clean" if finding.severity is None else "flagged",
-            severity=finding.severity,
-            score=finding.statistic,
-            p_value=finding.p_value,
-            extrapolated=finding.extrapolated,
-            signals=finding.signals,
-            evidence=evidence,
-            characters=len(admitted.item.text),
-            tokens=finding.tokens,
-            windows=finding.windows,
-            codebook=self.screener.codebook.fingerprint,
-        )
+        result = _blank(header, admitted.item.id, admitted.index, "screened")
+        result.metadata = header.metadata | admitted.item.metadata
+        result.verdict = "clean" if finding.severity is None else "flagged"
+        result.severity = finding.severity
+        result.score = finding.statistic
+        result.p_value = finding.p_value
+        result.extrapolated = finding.extrapolated
+        result.signals = finding.signals
+        result.evidence = evidence
+        result.characters = len(admitted.item.text)
+        result.tokens = finding.tokens
+        result.windows = finding.windows
+        result.codebook = self.screener.codebook.fingerprint
+        return result
 
     def _bury(self, raw: object, delivery: Delivery, attempt: int, error: FirewallError) -> list[Outcome]:
         """Keep what is no job for a person to look at, and say so on the result topic."""
         self._publisher.bury(
             DeadLetter(
-                task_id=delivery.task_id, queue=delivery.queue, attempts=attempt, error=error.info(), payload=raw
+                task_id=delivery.task_id,
+                queue=delivery.queue,
+                attempts=attempt,
+                error=error.info(),
+                payload=raw,
             )
         )
         result = ItemResult(
@@ -164,23 +169,18 @@ class JobRunner:
 def refusal(header: JobHeader, refused: Refused) -> ItemResult:
     """Return the error result of an item that was not admitted."""
     by_index = isinstance(refused.error, DuplicateItemId)
-    return ItemResult(
-        **_identity(header, refused.item_id, refused.index, by_index=by_index),
-        metadata=header.metadata,
-        status="error",
-        error=refused.error.info(),
-    )
+    result = _blank(header, refused.item_id, refused.index, "error", by_index=by_index)
+    result.error = refused.error.info()
+    return result
 
 
 def failure(header: JobHeader, admitted: Admitted, error: FirewallError) -> ItemResult:
     """Return the error result of an item that was admitted but could not be screened."""
-    return ItemResult(
-        **_identity(header, admitted.item.id, admitted.index),
-        metadata=header.metadata | admitted.item.metadata,
-        status="error",
-        characters=len(admitted.item.text),
-        error=error.info(),
-    )
+    result = _blank(header, admitted.item.id, admitted.index, "error")
+    result.metadata = header.metadata | admitted.item.metadata
+    result.characters = len(admitted.item.text)
+    result.error = error.info()
+    return result
 
 
 def alarm_of(result: ItemResult) -> Alarm | None:
@@ -206,15 +206,23 @@ def alarm_of(result: ItemResult) -> Alarm | None:
     )
 
 
-def _identity(
-    header: JobHeader, item_id: str | None, index: int, *, by_index: bool = False
-) -> dict[str, object]:
-    return {
-        "result_id": result_id(header.job_id, item_id, index, by_index=by_index),
-        "job_id": header.job_id,
-        "item_id": item_id,
-        "item_index": index,
-        "tenant": header.tenant,
-        "source": header.source,
-        "policy": header.policy,
-    }
+def _blank(
+    header: JobHeader,
+    item_id: str | None,
+    index: int,
+    status: Literal["screened", "error"],
+    *,
+    by_index: bool = False,
+) -> ItemResult:
+    """Return a result that says whose it is, and nothing yet of what was found."""
+    return ItemResult(
+        result_id=result_id(header.job_id, item_id, index, by_index=by_index),
+        job_id=header.job_id,
+        item_id=item_id,
+        item_index=index,
+        tenant=header.tenant,
+        source=header.source,
+        policy=header.policy,
+        metadata=header.metadata,
+        status=status,
+    )

@@ -14,8 +14,8 @@ from worker.model.hub import ModelFiles, resolve_model
 from worker.model.windows import WindowTokenizer
 from worker.screening.engine import Engine, EngineLimits
 from worker.screening.policy import Policy
-from worker.screening.screener import Screener, prepare
 from worker.screening.scoring import largest_by_document
+from worker.screening.screener import Screener, prepare
 from worker.settings import Settings, available_cores
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,7 @@ def load_codebook_and_model(settings: Settings) -> tuple[Codebook, ModelFiles]:
     """
     codebook = load_codebook(codebook_path(settings.model, settings.codebook))
     calibrated = codebook.header.model
-    files = resolve_model(
-        settings.model, revision=settings.revision or calibrated.revision, offline=settings.offline
-    )
+    files = resolve_model(settings.model, revision=settings.revision or calibrated.revision, offline=settings.offline)
     if files.weights_sha256 != calibrated.weights_sha256:
         raise CodebookMismatch(
             f"the codebook was calibrated on {calibrated.name}, weights {calibrated.weights_sha256[:12]}…; "

@@ -106,9 +106,6 @@ def largest_by_document(
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
     largest = np.maximum.reduceat(logits, starts, axis=0)
     rows = np.stack(
-        [
-            start + logits[start : start + count].argmax(axis=0)
-            for start, count in zip(starts, counts, strict=True)
-        ]
+        [start + logits[start : start + count].argmax(axis=0) for start, count in zip(starts, counts, strict=True)]
     )
     return largest, rows

@@ -114,7 +114,9 @@ class Screener:
         """Names that jobs may use."""
         return frozenset(self._scorers)
 
-    def screen(self, texts: Sequence[str], *, policy: str = "default", bulk: bool = False) -> list[Finding | FirewallError]:
+    def screen(
+        self, texts: Sequence[str], *, policy: str = "default", bulk: bool = False
+    ) -> list[Finding | FirewallError]:
         """Screen texts and wait for the verdicts.
 
         Args:
@@ -149,7 +151,9 @@ class Screener:
         self, prepared: list[Prepared], outcomes: list[FloatArray | FirewallError], scorer: Scorer
     ) -> list[Finding | FirewallError]:
         """Score all screened texts at once; leave errors where they are."""
-        findings: list[Finding | FirewallError] = [o if isinstance(o, FirewallError) else NoTokens("") for o in outcomes]
+        findings: list[Finding | FirewallError] = [
+            o if isinstance(o, FirewallError) else NoTokens("") for o in outcomes
+        ]
         screened = [(i, o) for i, o in enumerate(outcomes) if not isinstance(o, FirewallError)]
         if not screened:
             return findings
@@ -188,18 +192,14 @@ class Screener:
     ) -> list[SignalScore]:
         return [
             SignalScore(signal=signal, score=float(logit), p_value=float(np.exp(lp)), extrapolated=bool(beyond))
-            for signal, logit, lp, beyond in zip(
-                self.codebook.header.signals, logits, log_p, extrapolated, strict=True
-            )
+            for signal, logit, lp, beyond in zip(self.codebook.header.signals, logits, log_p, extrapolated, strict=True)
         ]
 
     def _explain(self, text: Prepared, row: int) -> "tuple[_View, Window, Future[FloatArray]]":
         view, window = text.locate(row)
         return view, window, self.engine.explain(window)
 
-    def _evidence(
-        self, view: _View, window: Window, shares: "Future[FloatArray]", column: int
-    ) -> list[EvidenceSpan]:
+    def _evidence(self, view: _View, window: Window, shares: "Future[FloatArray]", column: int) -> list[EvidenceSpan]:
         start = len(self._tokenizer.prefix)
         spans = token_spans(shares.result()[start : start + window.content, column])
         offsets = view.tokens.offsets[window.first : window.first + window.content]

@@ -162,7 +162,8 @@ def _input_error(error: ValidationError, *, where: str) -> InputError:
         return EmptyText("field text is empty; do not submit such items", field=name)
     if place == ("text",) and kind == "string_too_long":
         return TextTooLong(
-            f"field text has more than {limits.MAX_ITEM_CHARACTERS} characters; submit its parts as items", field=name
+            f"field text has more than {limits.MAX_ITEM_CHARACTERS} characters; submit its parts as items",
+            field=name,
         )
     if not place:
         return InvalidField(f"the {where} must be an object with the fields of the contract")

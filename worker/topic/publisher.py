@@ -59,9 +59,7 @@ class RedisPublisher:
     def __init__(self, redis: "Redis", limits: TopicLimits):
         self._redis = redis
         self._limits = limits
-        self._script = redis.register_script(
-            files("worker.topic").joinpath("publish.lua").read_text(encoding="utf-8")
-        )
+        self._script = redis.register_script(files("worker.topic").joinpath("publish.lua").read_text(encoding="utf-8"))
 
     def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
         """See ``Publisher.publish``. A chunk that was published before is refused by the script."""
@@ -88,9 +86,7 @@ class RedisPublisher:
         ]
         for result, alarm in outcomes:
             keys.append(DEDUPE_PREFIX + result.result_id)
-            arguments.append(
-                ResultEvent(id=result.result_id, subject=result.job_id, data=result).model_dump_json()
-            )
+            arguments.append(ResultEvent(id=result.result_id, subject=result.job_id, data=result).model_dump_json())
             arguments.append(
                 ""
                 if alarm is None

