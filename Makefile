@@ -44,7 +44,7 @@ bench: $(VENV)/.dev   ## measure speed; prints a table
 	$(BIN)/python -m benchmarks
 
 settings: $(VENV)/.dev  ## write .env.example and docs/settings.md anew
-	$(BIN)/python -m worker.settings > .env.example
+	$(BIN)/python -m worker.settings
 
 clean:                ## remove what the targets made
 	rm -rf $(VENV) dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
