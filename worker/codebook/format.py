@@ -5,7 +5,7 @@ Everything in the file is checked before it is used: a codebook may come from an
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.signal import Signal
+from worker.codebook.adapter import Adapter, LowRank
 from worker.codebook.probe import Basis, Probe
 from worker.codebook.splines import SurvivalSpline
 from worker.errors import CodebookInvalid, CodebookNotFound
@@ -70,6 +71,7 @@ class Header(BaseModel):
         description="Borders between length strata, in tokens, ascending; n borders make n + 1 strata."
     )
     explained_variance: float
+    adapted: tuple[str, ...] = Field(default=(), description="Linear maps that the adapter changes, by dotted name.")
     golden: Golden
     provenance: dict[str, Any] = Field(description="Data hashes, counts, metrics, seed.")
 
@@ -96,6 +98,7 @@ class Codebook:
             policy's combination of signals is calibrated on them.
         benign_tokens: Tokens of the calibration documents, int32 ``(n_documents,)``.
         golden_scores: Expected logits of the golden texts, float32 ``(n_texts, n_signals)``.
+        adapter: Low-rank changes of the model's weights that the probes were fitted with; may be empty.
         fingerprint: First 16 hex digits of the file's SHA-256.
     """
 
@@ -106,6 +109,7 @@ class Codebook:
     benign_scores: npt.NDArray[np.float32]
     benign_tokens: npt.NDArray[np.int32]
     golden_scores: npt.NDArray[np.float32]
+    adapter: Adapter = field(default_factory=dict)
     fingerprint: str = ""
 
     def stratum_of(self, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
@@ -162,6 +166,10 @@ def _parse(blob: bytes) -> Codebook:
         header=header,
         basis=Basis(tensors["basis.mean"], tensors["basis.components"], header.explained_variance),
         probe=Probe(tensors["probe.query"], tensors["probe.value"], tensors["probe.bias"]),
+        adapter={
+            name: LowRank(tensors[f"adapter.{number}.down"], tensors[f"adapter.{number}.up"])
+            for number, name in enumerate(header.adapted)
+        },
         distributions=_distributions(header, tensors),
         benign_scores=tensors["benign.scores"],
         benign_tokens=tensors["benign.tokens"],
@@ -185,6 +193,9 @@ def _tensors(codebook: Codebook) -> dict[str, npt.NDArray[Any]]:
         "benign.tokens": codebook.benign_tokens,
         "golden.scores": codebook.golden_scores,
     }
+    for number, name in enumerate(codebook.header.adapted):
+        change = codebook.adapter[name]
+        tensors[f"adapter.{number}.down"], tensors[f"adapter.{number}.up"] = change.down, change.up
     for stratum, row in enumerate(codebook.distributions):
         for signal, spline in zip(codebook.header.signals, row, strict=True):
             name = f"spline.{stratum}.{signal}"
@@ -206,6 +217,9 @@ def _check_tensors(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> None
         "benign.tokens": ("int32", (None,)),
         "golden.scores": ("float32", (len(header.golden.texts), signals)),
     }
+    for number in range(len(header.adapted)):
+        expected[f"adapter.{number}.down"] = ("float16", (None, None))
+        expected[f"adapter.{number}.up"] = ("float16", (None, None))
     for stratum in range(len(header.strata) + 1):
         for signal in header.signals:
             name = f"spline.{stratum}.{signal}"
@@ -234,6 +248,10 @@ def _check_together(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Non
         and tensors["basis.mean"].shape[0] % len(header.model.layers) == 0
         and tensors["probe.query"].shape == tensors["probe.value"].shape == (len(header.signals), heads, rank)
         and tensors["benign.scores"].shape[0] == tensors["benign.tokens"].shape[0]
+        and all(
+            tensors[f"adapter.{number}.up"].shape[1] == tensors[f"adapter.{number}.down"].shape[0]
+            for number in range(len(header.adapted))
+        )
     )
     if not fits:
         raise CodebookInvalid("shapes of basis, probe and calibration sample do not fit together")

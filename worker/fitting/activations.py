@@ -84,7 +84,7 @@ def project(
     model: TruncatedModel,
     basis: Basis,
     windows: Sequence[Window],
-    documents: Sequence[int],
+    documents: npt.NDArray[np.int64],
     cache: Path,
     advance: Advance,
 ) -> ProjectedWindows:
@@ -94,7 +94,7 @@ def project(
         model: The truncated model.
         basis: The basis.
         windows: Windows, document by document.
-        documents: Document of every window, ascending.
+        documents: Document of every window, ascending, int64 ``(n_windows,)``.
         cache: Directory for the values; its contents are keyed by what they were computed from.
         advance: Called with the number of windows done.
     """
@@ -119,7 +119,7 @@ def project(
         advance(len(batch))
     values.flush()
     state.write_text(json.dumps({"batches": len(windows)}))
-    return ProjectedWindows(values, starts, np.asarray(documents, dtype=np.int64))
+    return ProjectedWindows(values, starts, documents)
 
 
 def _cache_key(basis: Basis, windows: Sequence[Window]) -> str:

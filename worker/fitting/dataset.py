@@ -58,9 +58,17 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def held_out(row: LabelledText, share: float, salt: str) -> bool:
-    """Tell whether a row belongs to the share that is set aside; by hash, so the same on every machine."""
-    digest = hashlib.sha256(f"{salt}\x00{row.source}\x00{row.id}".encode()).digest()
+def held_out(row: LabelledText, share: float, salt: str, *, by_source: bool = False) -> bool:
+    """Tell whether a row belongs to the share that is set aside; by hash, so the same on every machine.
+
+    Args:
+        row: The row.
+        share: Between 0 and 1.
+        salt: Sets of different salts are independent.
+        by_source: Set whole sources aside, so that nothing of their kind is fitted on.
+    """
+    name = row.source if by_source else f"{row.source}\x00{row.id}"
+    digest = hashlib.sha256(f"{salt}\x00{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
@@ -95,6 +103,13 @@ def _row(raw: dict[str, object], number: str) -> LabelledText:
         text=text,
         label=None if label is None else int(str(label)),
         signal=None if signal is None else str(signal),
-        source=str(raw.get("source") or raw.get("family") or ""),
+        source=_source(raw),
         language=str(raw.get("language", "")),
     )
+
+
+def _source(raw: dict[str, object]) -> str:
+    """Return the row's source; rows of the project's own corpus have a family and a theme instead."""
+    if "family" in raw:
+        return f"{raw['family']}/{raw.get('theme', '')}"
+    return str(raw.get("source") or "")

@@ -1,5 +1,6 @@
 """Fit a codebook: basis, probes, benign distributions, golden scores."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.signal import SIGNALS, Signal
+from worker.codebook.adapter import Adapter
 from worker.codebook.format import CalibratedModel, Codebook, Golden, Header, WindowShape
 from worker.codebook.probe import Basis, Probe, fold
 from worker.codebook.splines import fit_survival
 from worker.errors import InvalidField
 from worker.fitting.activations import fit_basis, length_sorted_batches, project
+from worker.fitting.adapter import AdapterPlan, train_adapter
 from worker.fitting.dataset import LabelledText, held_out
 from worker.fitting.golden import GOLDEN_TEXTS
 from worker.fitting.train import TrainingPlan, train_probe
@@ -22,7 +25,7 @@ from worker.model.hub import ModelFiles
 from worker.model.torch_encoder import TorchEncoder, TruncatedModel
 from worker.model.windows import Window, WindowTokenizer
 from worker.screening.scoring import largest_by_document
-from worker.screening.screener import Prepared, prepare
+from worker.screening.screener import prepare
 
 T = TypeVar("T")
 
@@ -50,6 +53,7 @@ class CalibrationPlan:
         activation_dtype: Arithmetic of the activations the probes are fitted on. They are stored in half
             precision anyway.
         training: See ``TrainingPlan``.
+        adapter: See ``AdapterPlan``. With an adapter, probes are trained with it, and ``training`` is unused.
     """
 
     layers: tuple[int, ...]
@@ -63,6 +67,7 @@ class CalibrationPlan:
     dtype: str = "float32"
     activation_dtype: str = "bfloat16"
     training: TrainingPlan = field(default_factory=TrainingPlan)
+    adapter: AdapterPlan = field(default_factory=AdapterPlan)
 
 
 def default_layers(depth: int) -> tuple[int, ...]:
@@ -102,18 +107,15 @@ def calibrate(
     fitted, benign = _split(rows, plan)
     model = TruncatedModel(files, plan.layers, dtype=plan.activation_dtype)
     tokenizer = WindowTokenizer(files.directory / "tokenizer.json", size=plan.window, overlap=plan.overlap)
-    windows, documents = _training_windows(tokenizer, fitted, plan, progress)
-    basis = _basis(model, windows, documents, plan, progress)
-    projected = project(model, basis, windows, documents, cache, progress("activations", len(windows)))
+    documents = _training_windows(tokenizer, fitted, progress)
+    basis = _basis(model, documents, plan, progress)
     targets, weights = make_targets(fitted)
-    probe = train_probe(projected, targets, weights, plan.training, progress("probe epochs", plan.training.epochs))
-    serving = TruncatedModel(files, plan.layers, dtype=plan.dtype)
+    adapter, probe = _train(model, basis, documents, targets, weights, plan, cache, progress)
+    serving = TruncatedModel(files, plan.layers, dtype=plan.dtype, adapter=adapter)
     encoder = TorchEncoder(serving, fold(basis, probe, plan.layers))
-    scores, tokens = score_documents(
-        encoder, tokenizer, [row.text for row in benign], progress("benign scores", len(benign))
-    )
+    scores, tokens = score_documents(encoder, tokenizer, [row.text for row in benign], progress)
     strata = merge_strata(tokens, plan.strata)
-    golden, _ = score_documents(encoder, tokenizer, GOLDEN_TEXTS, progress("golden texts", len(GOLDEN_TEXTS)))
+    golden, _ = score_documents(encoder, tokenizer, GOLDEN_TEXTS, progress)
     header = Header(
         model=CalibratedModel(
             name=files.name,
@@ -128,6 +130,7 @@ def calibrate(
         signals=SIGNALS,
         strata=strata,
         explained_variance=basis.explained,
+        adapted=tuple(adapter),
         golden=Golden(texts=list(GOLDEN_TEXTS), tolerance=0.05 if plan.dtype == "float32" else 0.5),
         provenance={
             "data": list(data),
@@ -142,13 +145,14 @@ def calibrate(
             "seed": plan.training.seed,
         },
     )
-    return assemble(header, basis, probe, scores, tokens, golden)
+    return assemble(header, basis, probe, adapter, scores, tokens, golden)
 
 
 def assemble(
     header: Header,
     basis: Basis,
     probe: Probe,
+    adapter: Adapter,
     benign_scores: npt.NDArray[np.float32],
     benign_tokens: npt.NDArray[np.int32],
     golden_scores: npt.NDArray[np.float32],
@@ -159,27 +163,30 @@ def assemble(
         tuple(fit_survival(benign_scores[stratum == s, column]) for column in range(len(header.signals)))
         for s in range(len(header.strata) + 1)
     )
-    return Codebook(header, basis, probe, distributions, benign_scores, benign_tokens, golden_scores)
+    return Codebook(header, basis, probe, distributions, benign_scores, benign_tokens, golden_scores, adapter)
 
 
 def score_documents(
-    encoder: Encoder, tokenizer: WindowTokenizer, texts: Sequence[str], advance: Callable[[int], None]
+    encoder: Encoder, tokenizer: WindowTokenizer, texts: Sequence[str], progress: Progress
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Score texts offline just as the worker does: all views, all windows, the largest logit.
 
     Returns:
-        Document scores float32 ``(n_texts, n_signals)`` and tokens int32 ``(n_texts,)``. A text without
-        tokens scores like the least suspicious text there is: NaN is never returned.
+        Document scores float32 ``(n_texts, n_signals)`` and tokens int32 ``(n_texts,)``.
+
+    Raises:
+        InvalidField: A text has no tokens.
     """
     prepared = [p for chunk in _chunks(texts, 1024) for p in prepare(tokenizer, chunk)]
     windows = [window for p in prepared for window in p.windows]
+    advance = progress("scores", len(windows))
     logits: npt.NDArray[np.float32] | None = None
     for batch in length_sorted_batches(windows):
         scored = encoder.score(WindowBatch.of([windows[i] for i in batch]))
         if logits is None:
             logits = np.empty((len(windows), scored.shape[1]), dtype=np.float32)
         logits[batch] = scored
-        advance(len(texts) * len(batch) // len(windows))
+        advance(len(batch))
     if logits is None or any(not p.windows for p in prepared):
         raise InvalidField("a text without tokens cannot be scored; leave such rows out", field="text")
     largest, _ = largest_by_document(logits, [len(p.windows) for p in prepared])
@@ -193,7 +200,8 @@ def make_targets(
 
     Kinds of attack overlap, so that an attack is little evidence against another kind: its other targets
     weigh a tenth. A plain harmful question carries no other kind: there they weigh a half. Every signal's
-    positives weigh together as much as a third of the benign rows, however few they are.
+    positives weigh together as much as a third of the benign rows, however few they are. Sources are
+    balanced by the root of their size, so that the largest do not decide alone.
     """
     signals: tuple[Signal, ...] = SIGNALS
     targets = np.array([[row.signal == s for s in signals] for row in rows], dtype=np.float32)
@@ -203,7 +211,9 @@ def make_targets(
     weights[benign] = 1.0
     positives = targets.sum(axis=0)
     boost = np.clip(benign.sum() / 3 / np.maximum(positives, 1), 1.0, 5.0)
-    return targets, np.where(targets == 1, boost[None, :], weights).astype(np.float32)
+    sizes = Counter(row.source for row in rows)
+    balance = np.array([np.clip((200 / sizes[row.source]) ** 0.5, 0.5, 2.0) for row in rows])
+    return targets, (np.where(targets == 1, boost[None, :], weights) * balance[:, None]).astype(np.float32)
 
 
 def merge_strata(tokens: npt.NDArray[np.int32], borders: tuple[int, ...]) -> tuple[int, ...]:
@@ -232,40 +242,50 @@ def _split(rows: Sequence[LabelledText], plan: CalibrationPlan) -> tuple[list[La
 
 
 def _training_windows(
-    tokenizer: WindowTokenizer, rows: Sequence[LabelledText], plan: CalibrationPlan, progress: Progress
-) -> tuple[list[Window], list[int]]:
+    tokenizer: WindowTokenizer, rows: Sequence[LabelledText], progress: Progress
+) -> list[list[Window]]:
+    """Return all windows of all views of every row."""
     advance = progress("tokens", len(rows))
-    windows: list[Window] = []
-    documents: list[int] = []
-    for chunk in _chunks(range(len(rows)), 1024):
-        for number, text in zip(chunk, prepare(tokenizer, [rows[i].text for i in chunk]), strict=True):
-            chosen = _spread(text, plan.max_windows)
-            if not chosen:
-                raise InvalidField(f"row {rows[number].id} has no tokens; leave it out", field="text")
-            windows += chosen
-            documents += [number] * len(chosen)
+    documents: list[list[Window]] = []
+    for chunk in _chunks(rows, 1024):
+        for row, text in zip(chunk, prepare(tokenizer, [row.text for row in chunk]), strict=True):
+            if not text.windows:
+                raise InvalidField(f"row {row.id} has no tokens; leave it out", field="text")
+            documents.append(text.windows)
         advance(len(chunk))
-    return windows, documents
+    return documents
 
 
-def _spread(text: Prepared, most: int) -> list[Window]:
-    windows = text.windows
+def _basis(model: TruncatedModel, documents: list[list[Window]], plan: CalibrationPlan, progress: Progress) -> Basis:
+    step = max(1, len(documents) // plan.basis_documents)
+    sample = [window for windows in documents[::step] for window in _spread(windows, plan.max_windows)]
+    return fit_basis(model, sample, plan.rank, progress("basis", len(sample)))
+
+
+def _train(
+    model: TruncatedModel,
+    basis: Basis,
+    documents: list[list[Window]],
+    targets: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    plan: CalibrationPlan,
+    cache: Path,
+    progress: Progress,
+) -> tuple[Adapter, Probe]:
+    if plan.adapter.rank:
+        return train_adapter(model, basis, documents, targets, weights, plan.adapter, plan.training.heads, progress)
+    chosen = [_spread(windows, plan.max_windows) for windows in documents]
+    flat = [window for windows in chosen for window in windows]
+    owners = np.repeat(np.arange(len(chosen)), [len(windows) for windows in chosen])
+    projected = project(model, basis, flat, owners, cache, progress("activations", len(flat)))
+    advance = progress("probe epochs", plan.training.epochs)
+    return {}, train_probe(projected, targets, weights, plan.training, advance)
+
+
+def _spread(windows: list[Window], most: int) -> list[Window]:
     if len(windows) <= most:
         return windows
     return [windows[i] for i in np.unique(np.linspace(0, len(windows) - 1, most).round().astype(int))]
-
-
-def _basis(
-    model: TruncatedModel,
-    windows: list[Window],
-    documents: list[int],
-    plan: CalibrationPlan,
-    progress: Progress,
-) -> Basis:
-    n_documents = documents[-1] + 1
-    step = max(1, n_documents // plan.basis_documents)
-    sample = [window for window, document in zip(windows, documents, strict=True) if document % step == 0]
-    return fit_basis(model, sample, plan.rank, progress("basis", len(sample)))
 
 
 def _chunks(values: Sequence[T], size: int) -> list[Sequence[T]]:

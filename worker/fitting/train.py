@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from schemas.signal import SIGNALS
 from worker.codebook.probe import Probe
 from worker.fitting.activations import ProjectedWindows
+from worker.screening.policy import Policy
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +62,7 @@ def train_probe(
 
     generator = torch.Generator().manual_seed(plan.seed)
     n_signals, rank = targets.shape[1], projected.values.shape[1]
-    parameters = _initial(n_signals, plan.heads, rank, generator)
+    parameters = initial_probe(n_signals, plan.heads, rank, generator)
     batches = _document_batches(projected, plan.batch_tokens)
     optimiser = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -74,12 +76,7 @@ def train_probe(
             logits = window_logits(z * (keep / (1 - plan.dropout)), mask, *parameters)
             largest = torch.full((len(documents), n_signals), -torch.inf)
             largest = largest.scatter_reduce(0, owner[:, None].expand(-1, n_signals), logits, "amax")
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                largest,
-                torch.from_numpy(targets[documents]),
-                torch.from_numpy(weights[documents]),
-                reduction="sum",
-            ) / max(1.0, float(weights[documents].sum()))
+            loss = combined_loss(largest, torch.from_numpy(targets[documents]), torch.from_numpy(weights[documents]))
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -120,7 +117,32 @@ def window_logits(
     return logits
 
 
-def _initial(signals: int, heads: int, rank: int, generator: "torch.Generator") -> "list[torch.Tensor]":
+def combined_loss(logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
+    """Return the loss of a batch of documents.
+
+    Binary cross-entropy of every signal, and of the default policy's signals together: their log-sum-exp
+    must tell any attack from benign texts, whichever signal notices it.
+
+    Args:
+        logits: Document logits, float32 ``(n_documents, n_signals)``.
+        targets: float32, the same shape.
+        weights: float32, the same shape.
+    """
+    import torch
+
+    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum")
+    counted = [SIGNALS.index(signal) for signal in Policy().signals]
+    attack = targets[:, counted].amax(dim=1)
+    # An attack weighs as its own signal does; a row that is none, as the least of its targets does.
+    weight = (weights * targets)[:, counted].amax(dim=1) + weights[:, counted].amin(dim=1) * (1 - attack)
+    together = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits[:, counted].logsumexp(dim=1), attack, weight, reduction="sum"
+    )
+    return each / weights.sum().clamp(min=1.0) + together / weight.sum().clamp(min=1.0)
+
+
+def initial_probe(signals: int, heads: int, rank: int, generator: "torch.Generator") -> "list[torch.Tensor]":
+    """Return query, value and bias to start from; shapes as in ``Probe``."""
     import torch
 
     return [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from worker.codebook.adapter import Adapter, merge
 from worker.codebook.probe import FoldedProbe
 from worker.errors import MissingExtra, UnsupportedModel
 from worker.model.encoder import FloatArray, WindowBatch
@@ -49,13 +50,23 @@ class TruncatedModel:
         layers: Layers to look at, 1-based.
         dtype: ``float32`` or ``bfloat16``.
         device: Torch device.
+        adapter: Changes to merge into the weights.
 
     Raises:
         MissingExtra: torch or transformers is not installed.
         UnsupportedModel: No stack of blocks was found, or it is not as deep as the layers asked for.
+        CodebookMismatch: The adapter does not fit the model.
     """
 
-    def __init__(self, files: ModelFiles, layers: tuple[int, ...], *, dtype: str = "float32", device: str = "cpu"):
+    def __init__(
+        self,
+        files: ModelFiles,
+        layers: tuple[int, ...],
+        *,
+        dtype: str = "float32",
+        device: str = "cpu",
+        adapter: Adapter | None = None,
+    ):
         require_torch()
         import torch
         from transformers import AutoConfig
@@ -73,9 +84,10 @@ class TruncatedModel:
         self.hidden = int(config.hidden_size)
         self.max_tokens = int(getattr(config, "max_position_embeddings", 1 << 30))
         self.model = self._load(files, config)
-        blocks = _find_blocks(self.model, max(layers))
-        self.blocks = {layer: blocks[layer - 1] for layer in layers}
+        self.stack = _find_blocks(self.model, max(layers))
+        self.blocks = {layer: self.stack[layer - 1] for layer in layers}
         _bypass_final_norm(self.model)
+        merge(self.model, adapter or {})
 
     def _load(self, files: ModelFiles, config: Any) -> "nn.Module":
         from transformers import AutoModel
@@ -94,12 +106,13 @@ class TruncatedModel:
         loaded: nn.Module = model.to(self.device).eval().requires_grad_(requires_grad=False)
         return loaded
 
-    def run(self, batch: WindowBatch, capture: Capture) -> "torch.Tensor":
+    def run(self, batch: WindowBatch, capture: Capture, *, gradients: bool = False) -> "torch.Tensor":
         """Run the blocks and hand every asked-for layer's output to ``capture`` as it comes.
 
         Args:
             batch: The windows.
             capture: Called with the layer and its activation, model dtype ``(n_windows, length, hidden)``.
+            gradients: Keep the graph, for fitting an adapter.
 
         Returns:
             The mask as a bool tensor ``(n_windows, length)`` on the model's device.
@@ -108,7 +121,7 @@ class TruncatedModel:
 
         mask = torch.from_numpy(batch.mask).to(self.device)
         ids = torch.from_numpy(batch.ids).to(self.device)
-        with _hooks(self.blocks, capture), torch.inference_mode():
+        with _hooks(self.blocks, capture), torch.inference_mode(mode=not gradients):
             self.model(input_ids=ids, attention_mask=mask.long(), **self._keywords())
         return mask
 

@@ -6,6 +6,9 @@ HORIZON = 8
 """How many budgets' worth of the oldest windows are looked at. More gives more equal lengths, and a
 longer sort; the oldest window is in the batch whatever its length, so nothing waits for company."""
 
+MAX_PADDING = 1.25
+"""Padded over real tokens of a batch. Two batches of equal lengths cost less than one of mixed lengths."""
+
 
 def plan_batch(lengths: Sequence[int], budget: int) -> list[int]:
     """Choose the windows of one batch.
@@ -41,13 +44,19 @@ def _horizon(lengths: Sequence[int], budget: int) -> int:
 
 
 def _widen(lengths: Sequence[int], order: list[int], rank: int, budget: int) -> tuple[int, int]:
-    """Return the slice of ``order`` around ``rank`` that fills the budget."""
+    """Return the slice of ``order`` around ``rank`` that fills the budget without much padding."""
     low, high = rank, rank + 1
-    # Shorter neighbours first: they never raise the padded length. Equal lengths before the oldest
-    # cannot exist, because it has the smallest position.
-    while high < len(order) and lengths[order[high]] * (high + 1 - low) <= budget:
+    tokens = lengths[order[rank]]
+
+    def fits(longest: int, added: int) -> bool:
+        padded = longest * (high - low + 1)
+        return padded <= budget and padded <= MAX_PADDING * (tokens + added)
+
+    while high < len(order) and fits(lengths[order[high]], lengths[order[high]]):
+        tokens += lengths[order[high]]
         high += 1
     longest = lengths[order[high - 1]]
-    while low > 0 and longest * (high - low + 1) <= budget:
+    while low > 0 and fits(longest, lengths[order[low - 1]]):
         low -= 1
+        tokens += lengths[order[low]]
     return low, high

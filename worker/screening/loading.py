@@ -94,7 +94,7 @@ def make_encoder(codebook: Codebook, files: ModelFiles, settings: Settings) -> E
 
     limit_threads(settings.threads or available_cores())
     layers = codebook.header.model.layers
-    model = TruncatedModel(files, layers, dtype=settings.dtype, device=settings.device)
+    model = TruncatedModel(files, layers, dtype=settings.dtype, device=settings.device, adapter=codebook.adapter)
     return TorchEncoder(model, fold(codebook.basis, codebook.probe, layers))
 
 
