@@ -1,5 +1,6 @@
 """Train a low-rank adapter together with attention probes, end to end."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from worker.model.windows import Window
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class AdapterPlan:
         attack_windows: Windows of a long attack document seen in one epoch, drawn anew each time; the attack
             may be in any of them.
         benign_windows: The same of a long benign document.
+        source_rows: Rows of one source seen in one epoch, drawn anew each time; variety teaches, not number.
         batch_tokens: Padded tokens of one step.
         seed: Of initial values and order.
     """
@@ -46,6 +49,7 @@ class AdapterPlan:
     dropout: float = 0.1
     attack_windows: int = 2
     benign_windows: int = 1
+    source_rows: int = 500
     batch_tokens: int = 4096
     seed: int = 20_261_122
 
@@ -54,6 +58,7 @@ def train_adapter(
     model: TruncatedModel,
     basis: Basis,
     documents: Sequence[Sequence[Window]],
+    sources: Sequence[str],
     targets: npt.NDArray[np.float32],
     weights: npt.NDArray[np.float32],
     plan: AdapterPlan,
@@ -66,6 +71,7 @@ def train_adapter(
         model: The truncated model; its weights are left as they are.
         basis: Projection of the unchanged model's activations; it stays fixed.
         documents: Windows of every document.
+        sources: Source of every document.
         targets: float32 ``(n_documents, n_signals)``, 1 where a document carries a signal.
         weights: float32 ``(n_documents, n_signals)``.
         plan: The choices.
@@ -76,18 +82,24 @@ def train_adapter(
         The adapter in float16 and the probe. The same input gives the same result on the same machine.
     """
     import torch
+    from torch.nn.utils import parametrize
 
     generator = torch.Generator().manual_seed(plan.seed)
     probe = initial_probe(targets.shape[1], heads, basis.rank, generator)
     mean, components = torch.from_numpy(basis.mean), torch.from_numpy(basis.components)
-    changes, handles = _inject(model, plan, generator)
-    low_rank = [parameter for change in changes.values() for parameter in (change.down, change.up)]
+    maps = _changed_maps(model, plan.first_layer)
+    changes = {name: _low_rank_sum(module, plan.rank, generator) for name, module in maps.items()}
+    for name, module in maps.items():
+        parametrize.register_parametrization(module, "weight", changes[name])
+    low_rank = [parameter for change in changes.values() for parameter in change.parameters()]
     optimiser = torch.optim.AdamW(
         [{"params": low_rank, "lr": plan.learning_rate}, {"params": probe, "lr": plan.probe_learning_rate}],
         weight_decay=plan.weight_decay,
     )
     attacks = targets.max(axis=1) > 0
-    epochs = [_epoch(documents, attacks, plan, np.random.default_rng(plan.seed + e)) for e in range(plan.epochs)]
+    epochs = [
+        _epoch(documents, sources, attacks, plan, np.random.default_rng(plan.seed + e)) for e in range(plan.epochs)
+    ]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         [plan.learning_rate, plan.probe_learning_rate],
@@ -113,22 +125,28 @@ def train_adapter(
             optimiser.step()
             schedule.step()
             advance(1)
-    adapter = {name: change.as_low_rank() for name, change in changes.items()}
-    for handle in handles:
-        handle.remove()
+    for module in maps.values():
+        parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+    adapter = {name: LowRank(_half(change.down), _half(change.up)) for name, change in changes.items()}
     query, value, bias = (parameter.detach().numpy().astype(np.float32) for parameter in probe)
     return adapter, Probe(query, value, bias)
 
 
 def _epoch(
     documents: Sequence[Sequence[Window]],
+    sources: Sequence[str],
     attacks: npt.NDArray[np.bool_],
     plan: AdapterPlan,
     generator: np.random.Generator,
 ) -> list[list[tuple[int, list[Window]]]]:
     """Draw windows of every document and cut them into shuffled batches of nearly equal lengths."""
     drawn: list[tuple[int, list[Window]]] = []
-    for number, windows in enumerate(documents):
+    seen_of: Counter[str] = Counter()
+    for number in generator.permutation(len(documents)).tolist():
+        seen_of[sources[number]] += 1
+        if seen_of[sources[number]] > plan.source_rows:
+            continue
+        windows = documents[number]
         most = plan.attack_windows if attacks[number] else plan.benign_windows
         picked = generator.choice(len(windows), min(most, len(windows)), replace=False)
         drawn.append((number, [windows[i] for i in sorted(picked)]))
@@ -148,6 +166,10 @@ def _epoch(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
+def _half(parameter: Any) -> npt.NDArray[np.float16]:
+    return np.asarray(parameter.detach().numpy(), dtype=np.float16)
+
+
 def _forward(model: TruncatedModel, batch: WindowBatch) -> "tuple[torch.Tensor, torch.Tensor]":
     """Return the layers' activations side by side in float32, with their graph, and the mask."""
     import torch
@@ -157,38 +179,35 @@ def _forward(model: TruncatedModel, batch: WindowBatch) -> "tuple[torch.Tensor, 
     return torch.cat(kept, dim=-1), mask
 
 
-class _Change:
-    """A trainable change of one linear map, added by a forward hook."""
+def _changed_maps(model: TruncatedModel, first_layer: int) -> "dict[str, nn.Linear]":
+    """Return the linear maps from ``first_layer`` on by their dotted names."""
+    from torch import nn
 
-    def __init__(self, module: Any, rank: int, generator: "torch.Generator"):
-        import torch
-
-        scale = module.in_features**-0.5
-        self.down = (torch.randn(rank, module.in_features, generator=generator) * scale).requires_grad_()
-        self.up = torch.zeros(module.out_features, rank, requires_grad=True)
-
-    def __call__(self, _module: Any, inputs: Any, output: Any) -> Any:
-        x = inputs[0]
-        return output + (x @ self.down.T.to(x.dtype)) @ self.up.T.to(x.dtype)
-
-    def as_low_rank(self) -> LowRank:
-        return LowRank(
-            self.down.detach().numpy().astype(np.float16),
-            self.up.detach().numpy().astype(np.float16),
-        )
+    changed = {id(module) for block in list(model.stack)[first_layer - 1 :] for module in block.modules()}
+    return {
+        name: module
+        for name, module in model.model.named_modules()
+        if isinstance(module, nn.Linear) and id(module) in changed
+    }
 
 
-def _inject(
-    model: TruncatedModel, plan: AdapterPlan, generator: "torch.Generator"
-) -> tuple[dict[str, _Change], list[Any]]:
-    """Add a change to every linear map from ``first_layer`` on; return them by name, and their handles."""
+def _low_rank_sum(module: "nn.Linear", rank: int, generator: "torch.Generator") -> "nn.Module":
+    """Return ``weight -> weight + up @ down``.
+
+    The sum is made once a step and the product with it is one full matrix product: two thin products per
+    map, the usual form of LoRA, take several times as long on a CPU.
+    """
     import torch
+    from torch import nn
 
-    changed = {id(m) for block in list(model.stack)[plan.first_layer - 1 :] for m in block.modules()}
-    changes: dict[str, _Change] = {}
-    handles = []
-    for name, module in model.model.named_modules():
-        if isinstance(module, torch.nn.Linear) and id(module) in changed:
-            changes[name] = _Change(module, plan.rank, generator)
-            handles.append(module.register_forward_hook(changes[name]))
-    return changes, handles
+    class LowRankSum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            scale = module.in_features**-0.5
+            self.down = nn.Parameter(torch.randn(rank, module.in_features, generator=generator) * scale)
+            self.up = nn.Parameter(torch.zeros(module.out_features, rank))
+
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight + (self.up @ self.down).to(weight.dtype)
+
+    return LowRankSum()

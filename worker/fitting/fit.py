@@ -110,7 +110,8 @@ def calibrate(
     documents = _training_windows(tokenizer, fitted, progress)
     basis = _basis(model, documents, plan, progress)
     targets, weights = make_targets(fitted)
-    adapter, probe = _train(model, basis, documents, targets, weights, plan, cache, progress)
+    sources = [row.source for row in fitted]
+    adapter, probe = _train(model, basis, documents, sources, targets, weights, plan, cache, progress)
     serving = TruncatedModel(files, plan.layers, dtype=plan.dtype, adapter=adapter)
     encoder = TorchEncoder(serving, fold(basis, probe, plan.layers))
     scores, tokens = score_documents(encoder, tokenizer, [row.text for row in benign], progress)
@@ -266,6 +267,7 @@ def _train(
     model: TruncatedModel,
     basis: Basis,
     documents: list[list[Window]],
+    sources: list[str],
     targets: npt.NDArray[np.float32],
     weights: npt.NDArray[np.float32],
     plan: CalibrationPlan,
@@ -273,7 +275,9 @@ def _train(
     progress: Progress,
 ) -> tuple[Adapter, Probe]:
     if plan.adapter.rank:
-        return train_adapter(model, basis, documents, targets, weights, plan.adapter, plan.training.heads, progress)
+        return train_adapter(
+            model, basis, documents, sources, targets, weights, plan.adapter, plan.training.heads, progress
+        )
     chosen = [_spread(windows, plan.max_windows) for windows in documents]
     flat = [window for windows in chosen for window in windows]
     owners = np.repeat(np.arange(len(chosen)), [len(windows) for windows in chosen])
