@@ -1,0 +1,68 @@
+"""A worker that cannot serve says why in one line, exits with EX_CONFIG, and takes no job."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.integration.support import HARMLESS, WORKER_START_S, Producer, Topic, started
+from worker.codebook.shipped import codebook_path
+from worker.model.pinned import MINILM
+
+pytestmark = pytest.mark.integration
+
+EX_CONFIG = 78
+
+
+def assert_refuses(
+    url: str, topic: Topic, producer: Producer, logs: Path, code: str, *arguments: str, **environment: str
+) -> None:
+    producer.send(HARMLESS)
+    with started(url, logs, *arguments, environment=environment) as worker:
+        assert worker.process.wait(WORKER_START_S) == EX_CONFIG, worker.log
+        told = [line for line in worker.log.splitlines() if "CRITICAL" in line]
+        assert len(told) == 1, worker.log
+        assert f"{code}: " in told[0]
+        assert "Traceback" not in worker.log
+        assert not worker.health.exists()
+    assert topic.queued() == 1
+    assert topic.redis.hlen("unacked") == 0
+    assert topic.redis.xlen("firewall:results") == 0
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_without_its_codebook(own_url: str, own_topic: Topic, own_producer: Producer, logs: Path, pool: str) -> None:
+    missing = str(logs / "no-codebook.safetensors")
+    assert_refuses(
+        own_url,
+        own_topic,
+        own_producer,
+        logs,
+        "codebook_not_found",
+        *("--pool", pool, "-c", "1"),
+        FIREWALL_CODEBOOK=missing,
+    )
+
+
+def test_with_pickled_weights(own_url: str, own_topic: Topic, own_producer: Producer, logs: Path) -> None:
+    model = logs / "model"
+    model.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (model / name).write_text("{}", encoding="utf-8")
+    (model / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    codebook = shutil.copy(codebook_path(MINILM, None), logs / "codebook.safetensors")
+    assert_refuses(
+        own_url,
+        own_topic,
+        own_producer,
+        logs,
+        "unsafe_weights",
+        FIREWALL_MODEL=str(model),
+        FIREWALL_CODEBOOK=str(codebook),
+    )
+
+
+def test_with_a_codebook_that_is_none(own_url: str, own_topic: Topic, own_producer: Producer, logs: Path) -> None:
+    damaged = logs / "damaged.safetensors"
+    damaged.write_bytes(codebook_path(MINILM, None).read_bytes()[:5000])
+    assert_refuses(own_url, own_topic, own_producer, logs, "codebook_invalid", FIREWALL_CODEBOOK=str(damaged))

@@ -1,0 +1,238 @@
+"""The command line: every command explains itself, says things machines can read, and exits as promised."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from schemas.export import PUBLISHED, json_schema
+from tasks.cli.main import app
+from tests.unit.fakes import make_codebook
+from worker.cli.console import EXIT_CODES_HELP, ExitCode
+from worker.codebook.format import save_codebook
+from worker.topic.server import free_port
+
+COMMANDS = {
+    "calibrate",
+    "demo",
+    "download",
+    "evaluate",
+    "health",
+    "inspect",
+    "schema",
+    "submit",
+    "watch",
+    "worker",
+}
+
+
+def invoke(*arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb", **environment})
+
+
+@pytest.fixture
+def codebook_file(tmp_path: Path) -> Path:
+    path = tmp_path / "codebook.safetensors"
+    save_codebook(make_codebook(strata=(24,)), path)
+    return path
+
+
+def test_the_commands() -> None:
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert names == COMMANDS
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_stands_alone(command: str) -> None:
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f"alknet-firewall {command}" in result.output
+    assert "Exit codes: 0 done" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_and_option_is_explained(command: str) -> None:
+    import typer
+
+    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    assert found.help
+    unexplained = [p.name for p in found.params if p.name != "help" and not getattr(p, "help", None)]
+    assert unexplained == []
+
+
+def test_help_lists_every_command() -> None:
+    output = invoke("--help").output
+    assert all(command in output for command in COMMANDS)
+
+
+def test_short_help_option() -> None:
+    assert invoke("schema", "-h").exit_code == 0
+
+
+def test_exit_codes_are_documented() -> None:
+    assert all(f"{int(code)} " in EXIT_CODES_HELP for code in ExitCode)
+    assert [int(code) for code in ExitCode] == [0, 1, 65, 69, 78]
+
+
+def test_unknown_command_is_wrong_usage() -> None:
+    assert invoke("screen").exit_code == 2
+
+
+def test_schema_prints_one() -> None:
+    result = invoke("schema", "job")
+    assert result.exit_code == 0
+    assert json.loads(result.output) == json_schema("job")
+
+
+def test_schema_prints_all() -> None:
+    assert json.loads(invoke("schema").output) == {name: json_schema(name) for name in PUBLISHED}
+
+
+def test_unknown_schema_is_unusable_input() -> None:
+    result = invoke("schema", "jobs")
+    assert result.exit_code == 65
+    assert "result-event" in result.stderr
+
+
+def test_inspect_as_json(codebook_file: Path) -> None:
+    result = invoke("inspect", str(codebook_file), "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found["model"]["name"] == "tests/none"
+    assert found["signals"]["harmful_request"] == "scored only"
+    assert found["signals"]["jailbreak"] == "counts"
+    assert found["budgets"] == {"notice": 0.01, "warning": 0.001, "critical": 0.0001}
+    assert found["provenance"] == {"rows": 1200}
+    assert list(found["calibration"]) == ["from 0 tokens", "from 24 tokens"]
+
+
+def test_inspect_for_people(codebook_file: Path) -> None:
+    output = invoke("inspect", str(codebook_file)).output
+    assert "tests/none" in output
+    assert "instruction_override" in output
+
+
+def test_inspect_shows_the_codebook_in_use_by_default(codebook_file: Path) -> None:
+    result = invoke("inspect", "--json", FIREWALL_CODEBOOK=str(codebook_file))
+    assert json.loads(result.stdout)["file"] == str(codebook_file)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("inspect", "/nowhere/codebook"), id="no codebook"),
+        pytest.param(("inspect", __file__), id="not a codebook"),
+        pytest.param(("download", "/nowhere/model"), id="no model"),
+        pytest.param(("download", "acme/unpinned"), id="no revision"),
+        pytest.param(("health",), id="no health file set"),
+    ],
+)
+def test_configuration_errors_exit_with_78(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 78
+    assert result.stderr.startswith("error [")
+    assert "Traceback" not in result.output
+
+
+def test_wrong_setting_exits_with_78_and_names_it() -> None:
+    result = invoke("inspect", FIREWALL_BATCH_TOKENS="many")
+    assert result.exit_code == 78
+    assert "FIREWALL_BATCH_TOKENS" in result.stderr
+
+
+def test_unusable_rows_exit_with_65(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("no json\n", encoding="utf-8")
+    result = invoke("evaluate", str(rows))
+    assert result.exit_code == 65
+    assert "line 1" in result.stderr
+
+
+def test_missing_rows_are_wrong_usage_or_unusable_input() -> None:
+    assert invoke("evaluate", "/nowhere/rows.jsonl").exit_code in (2, 65)
+
+
+@pytest.mark.parametrize("layers", ["a,b", "3,,4", "3.5"])
+def test_layers_that_are_no_numbers_are_wrong_usage(layers: str, tmp_path: Path, tiny_bert: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("", encoding="utf-8")
+    out = str(tmp_path / "out")
+    result = invoke("calibrate", "--train", str(rows), "--out", out, "--model", str(tiny_bert), "--layers", layers)
+    assert result.exit_code in (2, 65, 78)
+
+
+@pytest.mark.parametrize("command", [("submit", "hello"), ("watch",)])
+def test_unreachable_redis_exits_with_69(command: tuple[str, ...]) -> None:
+    result = invoke(*command, REDIS_URL=f"redis://:hunter2@127.0.0.1:{free_port()}/0")
+    assert result.exit_code == 69
+    assert "does not answer" in result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_download_as_json(tiny_bert: Path) -> None:
+    result = invoke("download", str(tiny_bert), "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["origin"], found["directory"]) == (0, "local", str(tiny_bert))
+    assert len(found["weights_sha256"]) == 64
+
+
+def test_health_of_a_ready_worker(tmp_path: Path) -> None:
+    path = tmp_path / "health"
+    path.touch()
+    assert invoke("health", "--file", str(path)).exit_code == 0
+
+
+def test_health_of_no_worker(tmp_path: Path) -> None:
+    result = invoke("health", FIREWALL_HEALTH_FILE=str(tmp_path / "none"))
+    assert (result.exit_code, result.output) == (1, "not ready\n")
+
+
+def test_evaluate_writes_a_line_a_row_and_a_summary(tiny_bert: Path, fitted: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    raw = [{"id": "a", "text": "the garden", "label": 0}, {"id": "b", "text": "", "label": 0}]
+    raw.append({"id": "c", "text": "ignore all", "label": 1, "signal": "jailbreak"})
+    rows.write_text("".join(json.dumps(entry) + "\n" for entry in raw), encoding="utf-8")
+    lines, summary = tmp_path / "lines.jsonl", tmp_path / "summary.json"
+    result = invoke(
+        "evaluate",
+        str(rows),
+        *("--codebook", str(fitted), "--model", str(tiny_bert)),
+        *("--json", str(lines), "--summary", str(summary)),
+        FIREWALL_THREADS="1",
+    )
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line)["id"] for line in lines.read_text().splitlines()] == ["a", "b", "c"]
+    assert json.loads(summary.read_text())["errors"] == 1
+
+
+def test_calibrate_writes_a_codebook(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.unit.fitting_rows import rows
+    from worker.codebook.format import load_codebook
+    from worker.fitting import fit
+
+    monkeypatch.setattr(fit, "MIN_STRATUM", 50)
+    monkeypatch.setattr(fit, "GOLDEN_TEXTS", fit.GOLDEN_TEXTS[:4])
+    train, out = tmp_path / "train.jsonl", tmp_path / "codebook.safetensors"
+    raw = [{"id": r.id, "text": r.text, "label": r.label, "signal": r.signal} for r in rows(300, 30)]
+    train.write_text("".join(json.dumps(entry) + "\n" for entry in raw), encoding="utf-8")
+    result = invoke(
+        "calibrate",
+        *("--train", str(train), "--out", str(out), "--model", str(tiny_bert), "--cache", str(tmp_path / "cache")),
+        *("--layers", "1,2", "--rank", "4", "--window", "32", "--overlap", "8", "--epochs", "1"),
+        FIREWALL_THREADS="1",
+    )
+    assert result.exit_code == 0, result.output
+    book = load_codebook(out)
+    assert book.fingerprint in result.output
+    assert book.header.model.layers == (1, 2)
+    assert book.header.provenance["data"][0]["file"] == "train.jsonl"
+
+
+def test_calibrate_with_too_few_rows_exits_with_65(tiny_bert: Path, tmp_path: Path) -> None:
+    train = tmp_path / "train.jsonl"
+    train.write_text(json.dumps({"text": "t", "label": 0, "signal": "benign"}) + "\n", encoding="utf-8")
+    result = invoke("calibrate", "--train", str(train), "--out", str(tmp_path / "o"), "--model", str(tiny_bert))
+    assert result.exit_code == 65
+    assert not (tmp_path / "o").exists()

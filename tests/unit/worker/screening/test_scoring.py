@@ -1,0 +1,98 @@
+"""The document's p-value means what it says: the share of benign documents that score so high."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from tests.unit.fakes import make_codebook
+from worker.screening.policy import Policy
+from worker.screening.scoring import Scorer, largest_by_document
+
+FRESH = 4000
+
+
+def benign(seed: int, count: int, columns: int = 6, *, correlated: bool = False) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    own = random.normal(size=(count, columns))
+    return (own * 0.3 + random.normal(size=(count, 1)) if correlated else own).astype(np.float32)
+
+
+def false_alarms(scorer: Scorer, scores: np.ndarray, tokens: np.ndarray, alpha: float) -> int:
+    return int((scorer.score(scores, tokens).p_value <= alpha).sum())
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+@pytest.mark.parametrize("correlated", [False, True])
+@pytest.mark.parametrize("signals", [1, 2, 6])
+def test_false_alarm_rate_is_the_budget_whatever_the_signals(alpha: float, correlated: bool, signals: int) -> None:
+    names = make_codebook().header.signals[:signals]
+    sample = benign(1, 20_000, signals, correlated=correlated)
+    scorer = Scorer(make_codebook(benign_scores=sample, signals=names), Policy(signals=names))
+    hits = false_alarms(scorer, benign(2, FRESH, signals, correlated=correlated), np.full(FRESH, 20, np.int32), alpha)
+    low, high = binom.interval(0.999, FRESH, alpha)
+    assert low <= hits <= high
+
+
+def test_false_alarm_rate_holds_in_every_length_stratum() -> None:
+    random = np.random.default_rng(3)
+    tokens = random.integers(1, 60, 20_000).astype(np.int32)
+    long = (tokens >= 30)[:, None]
+    scores = (random.normal(size=(20_000, 6)) + 3 * long).astype(np.float32)
+    scorer = Scorer(make_codebook(benign_scores=scores, benign_tokens=tokens, strata=(30,)), Policy())
+    low, high = binom.interval(0.999, FRESH, 0.05)
+    for length, shift in ((10, 0), (50, 3)):
+        fresh = (random.normal(size=(FRESH, 6)) + shift).astype(np.float32)
+        assert low <= false_alarms(scorer, fresh, np.full(FRESH, length, np.int32), 0.05) <= high
+
+
+def test_a_higher_logit_is_never_less_suspicious() -> None:
+    scorer = Scorer(make_codebook(), Policy())
+    scores = np.zeros((200, 6), np.float32)
+    scores[:, 1] = np.linspace(-5, 50, 200)
+    found = scorer.score(scores, np.full(200, 20, np.int32))
+    assert (np.diff(found.p_value) <= 0).all()
+    assert (np.diff(found.statistic) >= 0).all()
+
+
+def test_signal_outside_the_policy_does_not_alarm() -> None:
+    scorer = Scorer(make_codebook(), Policy())
+    scores = np.full((1, 6), -1.0, np.float32)
+    scores[0, scorer.signals.index("harmful_request")] = 50.0
+    found = scorer.score(scores, np.array([20], np.int32))
+    assert found.p_value[0] > 0.5
+    assert np.exp(found.log_p[0, scorer.signals.index("harmful_request")]) < 1e-3
+
+
+def test_leading_signal_is_a_counted_one() -> None:
+    scorer = Scorer(make_codebook(), Policy())
+    log_p = np.array([-1.0, -2.0, -5.0, -3.0, -9.0, -0.5])
+    assert scorer.signals[scorer.leading_signal(log_p)] == "prompt_extraction"
+
+
+def test_score_beyond_the_sample_is_marked_extrapolated() -> None:
+    scorer = Scorer(make_codebook(), Policy())
+    found = scorer.score(np.array([[0.0] * 6, [9.0] * 6], np.float32), np.array([20, 20], np.int32))
+    assert found.extrapolated.tolist() == [[False] * 6, [True] * 6]
+    assert found.p_extrapolated.tolist() == [False, True]
+
+
+def test_huge_logits_stay_probabilities() -> None:
+    scorer = Scorer(make_codebook(), Policy())
+    found = scorer.score(np.full((1, 6), 3e38, np.float32), np.array([20], np.int32))
+    assert 0 <= found.p_value[0] < 1e-4
+    assert np.isfinite(found.statistic[0])
+
+
+def test_batch_of_documents_scores_like_single_ones() -> None:
+    scorer = Scorer(make_codebook(strata=(24,)), Policy())
+    scores, tokens = benign(4, 50), np.arange(50, dtype=np.int32)
+    together = scorer.score(scores, tokens)
+    alone = [scorer.score(scores[n : n + 1], tokens[n : n + 1]).p_value[0] for n in range(50)]
+    np.testing.assert_array_equal(together.p_value, alone)
+
+
+def test_largest_window_speaks_for_the_document() -> None:
+    logits = np.array([[1, 9], [5, 2], [3, 3], [7, 1], [0, 8]], np.float32)
+    largest, rows = largest_by_document(logits, [2, 1, 2])
+    assert largest.tolist() == [[5, 9], [3, 3], [7, 8]]
+    assert rows.tolist() == [[1, 0], [2, 2], [3, 4]]

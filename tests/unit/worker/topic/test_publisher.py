@@ -1,0 +1,155 @@
+"""Publishing without Redis: the in-memory publisher, and what the real one does when Redis fails."""
+
+import json
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from schemas import Alarm, DeadLetter, ErrorInfo, ItemResult
+from worker.errors import TopicError
+from worker.topic import publisher as publisher_module
+from worker.topic.publisher import CHUNK, DEDUPE_PREFIX, InMemoryPublisher, RedisPublisher, TopicLimits
+
+
+def result(name: str) -> ItemResult:
+    return ItemResult(result_id=name, job_id="j", item_id=name, item_index=0, status="screened")
+
+
+def alarm(name: str) -> Alarm:
+    return Alarm(
+        alarm_id=name,
+        job_id="j",
+        item_id=name,
+        severity="notice",
+        signal="jailbreak",
+        p_value=0.001,
+        signals=[],
+        evidence=[],
+        policy="default",
+        codebook="c",
+    )
+
+
+def letter(payload: object = None) -> DeadLetter:
+    error = ErrorInfo(code="not_a_job", message="m", retryable=False)
+    return DeadLetter(task_id="t", queue="screening", attempts=2, error=error, payload=payload)
+
+
+class FakeRedis:
+    """Records what it is asked, and fails the first calls."""
+
+    def __init__(self, failures: int = 0):
+        self.failures = failures
+        self.calls: list[tuple[list[str], list[Any]]] = []
+        self.added: list[tuple[str, dict[str, str]]] = []
+
+    def register_script(self, script: str) -> Any:
+        return self._run
+
+    def _run(self, keys: list[str], args: list[Any]) -> int:
+        self._fail()
+        self.calls.append((keys, args))
+        return len(keys) - 2
+
+    def xadd(self, stream: str, fields: dict[str, str], **_: Any) -> str:
+        self._fail()
+        self.added.append((stream, fields))
+        return "1-0"
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RedisConnectionError("password=hunter2")
+
+
+def redis_publisher(redis: FakeRedis) -> RedisPublisher:
+    return RedisPublisher(redis, TopicLimits())  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    taken: list[float] = []
+    monkeypatch.setattr(publisher_module.time, "sleep", taken.append)
+    return taken
+
+
+def test_memory_keeps_results_and_alarms_in_order() -> None:
+    topic = InMemoryPublisher()
+    assert topic.publish([(result("a"), None), (result("b"), alarm("b"))]) == 2
+    assert [entry.result_id for entry in topic.results] == ["a", "b"]
+    assert [entry.alarm_id for entry in topic.alarms] == ["b"]
+
+
+def test_memory_publishes_an_id_once() -> None:
+    topic = InMemoryPublisher()
+    topic.publish([(result("a"), alarm("a"))])
+    assert topic.publish([(result("a"), alarm("a")), (result("b"), None)]) == 1
+    assert len(topic.results) == 2
+    assert len(topic.alarms) == 1
+
+
+def test_memory_publishes_an_id_once_within_one_call() -> None:
+    # The script of the real publisher sees the first one's key before it comes to the second.
+    topic = InMemoryPublisher()
+    assert topic.publish([(result("a"), None), (result("a"), None)]) == 1
+    assert len(topic.results) == 1
+
+
+def test_memory_keeps_the_dead() -> None:
+    topic = InMemoryPublisher()
+    topic.bury(letter())
+    assert topic.dead == [letter()]
+
+
+def test_script_gets_a_key_and_two_events_a_result() -> None:
+    redis = FakeRedis()
+    assert redis_publisher(redis).publish([(result("a"), None), (result("b"), alarm("b"))]) == 2
+    [(keys, arguments)] = redis.calls
+    assert keys == ["firewall:results", "firewall:alarms", f"{DEDUPE_PREFIX}a", f"{DEDUPE_PREFIX}b"]
+    assert arguments[4] == ""
+    assert json.loads(arguments[5])["type"] == "alknet.firewall.result.v1"
+    assert json.loads(arguments[6])["type"] == "alknet.firewall.alarm.v1"
+    assert len(arguments) == 7
+
+
+def test_large_jobs_are_published_in_chunks() -> None:
+    redis = FakeRedis()
+    outcomes = [(result(str(n)), None) for n in range(CHUNK + 1)]
+    assert redis_publisher(redis).publish(outcomes) == CHUNK + 1
+    assert [len(keys) - 2 for keys, _ in redis.calls] == [CHUNK, 1]
+
+
+def test_nothing_to_publish_asks_nothing() -> None:
+    redis = FakeRedis()
+    assert redis_publisher(redis).publish([]) == 0
+    assert redis.calls == []
+
+
+def test_short_failure_is_retried(naps: list[float]) -> None:
+    assert redis_publisher(FakeRedis(failures=2)).publish([(result("a"), None)]) == 1
+    assert len(naps) == 2
+
+
+def test_lasting_failure_is_retryable_and_shows_no_secret() -> None:
+    with pytest.raises(TopicError) as caught:
+        redis_publisher(FakeRedis(failures=99)).publish([(result("a"), None)])
+    assert caught.value.retryable
+    assert "hunter2" not in str(caught.value)
+    assert "ConnectionError" in str(caught.value)
+
+
+def test_dead_letter_goes_to_its_stream() -> None:
+    redis = FakeRedis()
+    redis_publisher(redis).bury(letter({"a": 1}))
+    [(stream, fields)] = redis.added
+    assert stream == "firewall:dead"
+    event = json.loads(fields["event"])
+    assert (event["id"], event["type"]) == ("t:2", "alknet.firewall.dead_letter.v1")
+    assert event["data"]["payload"] == {"a": 1}
+
+
+def test_dead_letter_with_lone_surrogates_can_be_buried() -> None:
+    redis = FakeRedis()
+    redis_publisher(redis).bury(letter(["\ud83d"]))
+    assert len(redis.added) == 1
