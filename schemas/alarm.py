@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.job import Source, WithMetadata
+from schemas.job import Source, WithAllMetadata
 from schemas.signal import EvidenceSpan, Probability, Severity, Signal, SignalScore
 
 
-class Alarm(WithMetadata):
+class Alarm(WithAllMetadata):
     """A flagged item. Published once, together with its result."""
 
     schema_version: Literal[1] = 1

@@ -53,6 +53,16 @@ class WithMetadata(BaseModel):
         return value
 
 
+class WithAllMetadata(BaseModel):
+    """Base of what the worker publishes: the metadata of a job and of its item together."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    metadata: Annotated[dict[str, MetadataValue], Field(max_length=2 * limits.MAX_METADATA_KEYS)] = Field(
+        default_factory=dict
+    )
+
+
 class Item(WithMetadata):
     """One text with an id."""
 

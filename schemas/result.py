@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.job import Source, WithMetadata
+from schemas.job import Source, WithAllMetadata
 from schemas.signal import EvidenceSpan, Probability, Severity, SignalScore
 
 _RESULT_NAMESPACE = uuid.UUID("5f0d8d3e-6f0a-5b1e-9b57-0d6f3a1b7c11")
@@ -38,7 +38,7 @@ class ErrorInfo(BaseModel):
     field: Annotated[str | None, Field(description="The input's field at fault, if one is.")] = None
 
 
-class ItemResult(WithMetadata):
+class ItemResult(WithAllMetadata):
     """The outcome for one item: screened, or an error."""
 
     schema_version: Literal[1] = 1

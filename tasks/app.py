@@ -21,7 +21,11 @@ def create_app(settings: Settings) -> Celery:
     """
     url = settings.redis_url.get_secret_value()
     app = Celery("alknet_firewall", broker=url, backend=url, include=["tasks.screen", "tasks.control"])
+    app.firewall_settings = settings
     app.conf.update(
+        worker_consumer="tasks.consumer:BuryingConsumer",
+        # A prefork child loads its model before it says that it is up.
+        worker_proc_alive_timeout=120.0,
         accept_content=["json"],
         task_serializer="json",
         result_serializer="json",

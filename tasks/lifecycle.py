@@ -6,8 +6,10 @@ each load their own: forking after torch has started its threads hangs.
 """
 
 import logging
+import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals
@@ -15,7 +17,9 @@ from celery import signals
 from tasks.process import preload, unload
 from worker.errors import FirewallError
 from worker.observe.health import Heartbeat
+from worker.observe.logging import configure_logging
 from worker.observe.sentry import init_sentry
+from worker.screening.loading import load_codebook_and_model
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,16 +30,26 @@ EXIT_CONFIGURATION = 78
 
 def install(settings: Settings) -> None:
     """Connect Celery's signals. Call once per process, before the worker starts."""
-    heartbeat = Heartbeat(settings.health_file) if settings.health_file else None
+    # Shared with prefork children: how many processes have loaded the model.
+    loaded = multiprocessing.Value("i", 0)
+    heartbeat = Heartbeat(settings.health_file, lambda: loaded.value > 0) if settings.health_file else None
+
+    def load() -> None:
+        _or_exit(lambda: preload(settings))
+        with loaded.get_lock():
+            loaded.value += 1
 
     def on_init(sender: Any = None, **_: Any) -> None:
         _start_sentry(settings)
-        if not _forks(sender):
-            _load_or_exit(settings)
+        if _forks(sender):
+            # Children that cannot load are restarted for ever: find out before the first fork.
+            _or_exit(lambda: load_codebook_and_model(settings))
+        else:
+            load()
 
     def on_process_init(**_: Any) -> None:
         _start_sentry(settings)
-        _load_or_exit(settings)
+        load()
 
     def on_ready(**_: Any) -> None:
         if heartbeat:
@@ -47,6 +61,7 @@ def install(settings: Settings) -> None:
             heartbeat.stop()
         unload()
 
+    signals.setup_logging.connect(lambda **_: configure_logging(settings.log_level), weak=False)
     signals.worker_init.connect(on_init, weak=False)
     signals.worker_process_init.connect(on_process_init, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)
@@ -60,10 +75,10 @@ def _forks(worker: Any) -> bool:
     return "prefork" in str(name)
 
 
-def _load_or_exit(settings: Settings) -> None:
-    """Load the model, or end the process: Celery swallows ordinary exceptions of signal receivers."""
+def _or_exit(load: Callable[[], object]) -> None:
+    """Load, or end the process: Celery swallows ordinary exceptions of signal receivers."""
     try:
-        preload(settings)
+        load()
     except FirewallError as error:
         log.critical("%s: %s", error.code, error.message)
         sys.exit(EXIT_CONFIGURATION)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 
 HIDDEN = "(hidden)"
@@ -14,6 +15,17 @@ class PrivateRequest(Request):
     into its own repr. The message header holds one that the producer's Celery made, so that it must be
     hidden here and not where jobs are sent.
     """
+
+    def __init__(self, message: Any, *args: Any, **kwargs: Any):
+        """Read a message; Celery itself stops the worker over a body of another shape.
+
+        Raises:
+            InvalidTaskError: The body is not ``[args, kwargs, embed]``.
+        """
+        try:
+            super().__init__(message, *args, **kwargs)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InvalidTaskError(type(error).__name__) from None
 
     @property
     def argsrepr(self) -> str:

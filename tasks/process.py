@@ -7,7 +7,7 @@ from worker.screening.loading import load_screener
 from worker.settings import Settings
 from worker.topic.attempts import RedisAttempts
 from worker.topic.connection import connect
-from worker.topic.publisher import RedisPublisher, TopicLimits
+from worker.topic.publisher import redis_publisher
 
 _lock = threading.Lock()
 _runner: JobRunner | None = None
@@ -18,19 +18,10 @@ def preload(settings: Settings) -> JobRunner:
     global _runner  # noqa: PLW0603 - one engine a process is the point
     with _lock:
         if _runner is None:
-            redis = connect(settings)
             _runner = JobRunner(
                 load_screener(settings),
-                RedisPublisher(
-                    redis,
-                    TopicLimits(
-                        results_maxlen=settings.results_maxlen,
-                        alarms_maxlen=settings.alarms_maxlen,
-                        dead_maxlen=settings.dead_maxlen,
-                        dedupe_ttl_s=settings.dedupe_ttl_s,
-                    ),
-                ),
-                RedisAttempts(redis, ttl_s=settings.dedupe_ttl_s),
+                redis_publisher(settings),
+                RedisAttempts(connect(settings), ttl_s=settings.dedupe_ttl_s),
                 max_attempts=settings.max_attempts,
                 excerpts=settings.evidence_excerpts,
             )

@@ -4,10 +4,11 @@
 
     FirewallError
     ├── InputError            the producer's input; becomes an error result
-    │   ├── NotAJob           ├── EmptyText          ├── DuplicateItemId
-    │   ├── InvalidField      ├── TextTooLong        ├── JobTooLarge
-    │   ├── UnknownField      ├── TextContainsNul    ├── TooManyItems
-    │   ├── UnknownPolicy     ├── InvalidUnicode     └── NoTokens
+    │   ├── UnreadableMessage ├── EmptyText          ├── DuplicateItemId
+    │   ├── NotAJob           ├── TextTooLong        ├── JobTooLarge
+    │   ├── InvalidField      ├── TextContainsNul    ├── TooManyItems
+    │   ├── UnknownField      ├── InvalidUnicode     ├── NoTokens
+    │   └── UnknownPolicy
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
     │   └── WeightsMismatch
@@ -49,6 +50,12 @@ class InputError(FirewallError):
     """The producer's input cannot be screened. Submitting it again unchanged fails again."""
 
     code = "invalid_input"
+
+
+class UnreadableMessage(InputError):
+    """The broker's message is no task call that this worker has; it is in the dead-letter stream."""
+
+    code = "unreadable_message"
 
 
 class NotAJob(InputError):

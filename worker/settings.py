@@ -21,7 +21,9 @@ PREFIX = "FIREWALL_"
 class Settings(BaseSettings):
     """Everything an operator can choose."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", env_ignore_empty=True, frozen=True, populate_by_name=True
+    )
 
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
@@ -143,8 +145,8 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(f"{', '.join(unknown)}: no such setting. See .env.example for the names.")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
-    except UnreadableSetting as error:
-        raise SettingsError(f"{error}: lists are written as JSON. See .env.example.") from None
+    except UnreadableSetting:
+        raise SettingsError(f"{PREFIX}QUEUES: write the list as JSON. See .env.example.") from None
     except ValidationError as error:
         faults = "; ".join(
             f"{_variable(fault['loc'])}: {fault['msg']}"

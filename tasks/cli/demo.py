@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,8 @@ def demo(
     from worker.topic.connection import connect_checked
     from worker.topic.server import demo_redis
 
+    # Ended by Ctrl-C or by SIGTERM, the demo takes its Redis and worker with it.
+    signal.signal(signal.SIGTERM, _interrupt)
     begun = time.monotonic()
     with errors_shown(), demo_redis(os.environ.get("REDIS_URL")) as url:
         settings = load_settings(redis_url=url)
@@ -57,6 +60,10 @@ def demo(
         finally:
             worker.__exit__(None, None, None)
     raise typer.Exit(ExitCode.NEGATIVE if wrong else ExitCode.OK)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _figures(outcome: "DemoOutcome", ready_s: float) -> dict[str, Any]:

@@ -26,7 +26,6 @@ def worker(
     SIGTERM finishes the jobs in hand and exits; give the process longer than the longest job. Run one worker
     per accelerator or per group of cores.
     """
-    from worker.observe.logging import configure_logging
     from worker.settings import load_settings
 
     with errors_shown():
@@ -36,7 +35,6 @@ def worker(
         if queue:
             overrides["queues"] = queue
         settings = load_settings(**overrides)
-    configure_logging(settings.log_level)
 
     from tasks.app import create_app
     from tasks.lifecycle import install
@@ -49,7 +47,6 @@ def worker(
             f"--pool={pool}",
             f"--concurrency={settings.concurrency}",
             f"--queues={','.join(settings.queues)}",
-            f"--loglevel={settings.log_level}",
             # Gossip and mingle talk to every other worker at start and serve nothing here.
             "--without-gossip",
             "--without-mingle",

@@ -59,7 +59,7 @@ def calibrate(
         limit_threads(settings.threads or available_cores())
         files = resolve_model(model or settings.model, revision=revision or settings.revision, offline=settings.offline)
         depth = int(AutoConfig.from_pretrained(files.directory).num_hidden_layers)
-        chosen = tuple(int(n) for n in layers.split(",")) if layers else default_layers(depth)
+        chosen = _layers(layers) if layers else default_layers(depth)
         rows = read_rows(train, commercial_only=commercial_only)
         plan = CalibrationPlan(
             layers=tuple(sorted(chosen)),
@@ -84,3 +84,10 @@ def calibrate(
         evaluate(data=validation, codebook=out_file, model=str(model or settings.model))
     else:
         err.print("[dim]measure it: alknet-firewall evaluate FILE --codebook " + json.dumps(str(out_file)) + "[/]")
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise typer.BadParameter("give numbers with commas, for example 3,5,6", param_hint="--layers") from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from worker.errors import CodebookError, FirewallError, InputError, MissingExtra, ModelError, SettingsError
 
@@ -43,7 +44,7 @@ def errors_shown() -> Iterator[None]:
     try:
         yield
     except FirewallError as error:
-        err.print(f"[bold red]error[/] [{error.code}] {error.message}", highlight=False, markup=True)
+        err.print(Text.assemble(("error", "bold red"), f" [{error.code}] {error.message}"), soft_wrap=True)
         raise typer.Exit(_exit_code(error)) from None
 
 

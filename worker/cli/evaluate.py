@@ -11,7 +11,7 @@ from worker.cli.console import errors_shown, opener, out, progress_bars
 
 def evaluate(
     data: Annotated[
-        list[Path], typer.Argument(help="JSONL or JSONL.gz with text, label; optional id, signal, source.")
+        list[Path], typer.Argument(help="JSONL or JSONL.gz with text, label; optional id, signal, source.", exists=True)
     ],
     codebook: Annotated[Path | None, typer.Option(help="Codebook file; default the one in use.")] = None,
     model: Annotated[str | None, typer.Option(help="Model id or directory; default FIREWALL_MODEL.")] = None,

@@ -25,7 +25,7 @@ def verdict_table(title: str) -> Table:
 
 def add_verdict(table: Table, result: ItemResult, text: str) -> None:
     """Add a row for a result and the text it is about."""
-    name = result.item_id or f"#{result.item_index}"
+    name = Text(one_line(result.item_id or f"#{result.item_index}"))
     if result.error is not None:
         table.add_row(
             name, Text("error", style="magenta"), Text(result.error.code, style="magenta"), "", one_line(text)

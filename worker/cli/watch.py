@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from worker.cli.console import errors_shown, out
 from worker.cli.verdicts import SEVERITY_STYLE, one_line
@@ -36,7 +37,7 @@ def watch(
     """
     from schemas.names import STREAM_ALARMS, STREAM_RESULTS
     from worker.settings import load_settings
-    from worker.topic.connection import connect_checked
+    from worker.topic.connection import connect_checked, redis_errors_explained
 
     with errors_shown():
         redis = connect_checked(load_settings())
@@ -45,11 +46,10 @@ def watch(
         out.print(f"[dim]{stream} — waiting; Ctrl-C ends[/]")
     seen = 0
     try:
-        for entry in _entries(redis, stream, group, consumer, from_start=from_start, idle=idle):
-            _show(json.loads(entry.event), entry.event, as_json=as_json)
-            seen += 1
-            if seen == count:
-                break
+        with errors_shown(), redis_errors_explained(redis):
+            for entry in _entries(redis, stream, group, consumer, from_start=from_start, idle=idle, count=count):
+                _show(json.loads(entry.event), entry.event, as_json=as_json)
+                seen += 1
     except KeyboardInterrupt:
         pass
     if not as_json:
@@ -64,14 +64,16 @@ def _entries(
     *,
     from_start: bool,
     idle: float | None,
+    count: int | None,
 ) -> "Iterator[Entry]":
     from worker.topic.reader import read_group, read_stream
 
     block_ms = 500
     if group is not None:
-        source = read_group(redis, stream, group, consumer or socket.gethostname(), block_ms=block_ms)
+        name = consumer or socket.gethostname()
+        source = read_group(redis, stream, group, name, block_ms=block_ms, count=count)
     else:
-        source = read_stream(redis, stream, start="0" if from_start else "$", block_ms=block_ms)
+        source = read_stream(redis, stream, start="0" if from_start else "$", block_ms=block_ms, count=count)
     waited = 0.0
     for entry in source:
         if entry is not None:
@@ -89,10 +91,10 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
         return
     data = event["data"]
     clock = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
-    item = one_line(str(data.get("item_id")))
+    job, item = escape(one_line(data["job_id"])), escape(one_line(str(data.get("item_id"))))
     if data.get("error"):
         out.print(
-            f"{clock}  [magenta]error[/]     {data['error']['code']:24} {data['job_id']} {item}",
+            f"{clock}  [magenta]error[/]     {data['error']['code']:24} {job} {item}",
             highlight=False,
         )
         return
@@ -102,7 +104,7 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
     spans = " ".join(f"{span['start']}-{span['end']}" for span in data.get("evidence", []))
     out.print(
         f"{clock}  [{style}]{severity or 'clean':9}[/] {signal:24} p={data['p_value']:.1e}  {data['source']:8} "
-        f"{data['job_id']} {item}" + (f"  evidence at {spans}" if spans else ""),
+        f"{job} {item}" + (f"  evidence at {spans}" if spans else ""),
         highlight=False,
         soft_wrap=True,
     )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.signal import Signal
 from worker.codebook.adapter import Adapter, LowRank
 from worker.codebook.probe import Basis, Probe
-from worker.codebook.splines import SurvivalSpline
+from worker.codebook.splines import MIN_SAMPLE, SurvivalSpline
 from worker.errors import CodebookInvalid, CodebookNotFound
 
 FORMAT_VERSION: Final = 1
@@ -70,14 +70,18 @@ class Header(BaseModel):
     strata: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         description="Borders between length strata, in tokens, ascending; n borders make n + 1 strata."
     )
-    explained_variance: float
+    explained_variance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     adapted: tuple[str, ...] = Field(default=(), description="Linear maps that the adapter changes, by dotted name.")
     golden: Golden
     provenance: dict[str, Any] = Field(description="Data hashes, counts, metrics, seed.")
 
     @model_validator(mode="after")
-    def borders_ascend(self) -> "Header":
-        """Refuse strata that do not ascend and signals named twice."""
+    def parts_fit_together(self) -> "Header":
+        """Refuse layers or strata that do not ascend, windows within their overlap, signals named twice."""
+        if list(self.model.layers) != sorted(set(self.model.layers)):
+            raise ValueError("layers must ascend")
+        if self.window.overlap >= self.window.size:
+            raise ValueError("windows must be longer than their overlap")
         if list(self.strata) != sorted(set(self.strata)):
             raise ValueError("strata must ascend")
         if len(set(self.signals)) != len(self.signals):
@@ -253,6 +257,9 @@ def _check_together(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Non
             for number in range(len(header.adapted))
         )
     )
+    stratum = np.searchsorted(np.asarray(header.strata), tensors["benign.tokens"], side="right")
+    if np.bincount(stratum, minlength=len(header.strata) + 1).min() < MIN_SAMPLE:
+        raise CodebookInvalid(f"a length stratum has fewer than {MIN_SAMPLE} benign documents")
     if not fits:
         raise CodebookInvalid("shapes of basis, probe and calibration sample do not fit together")
 

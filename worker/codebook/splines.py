@@ -19,6 +19,9 @@ FloatArray = npt.NDArray[np.float64]
 KNOTS = 96
 """Points of one spline; the upper tail's sample scores are all among them as far as they fit."""
 
+MIN_SAMPLE = 50
+"""Scores below which a distribution says too little."""
+
 TAIL_QUANTILE = 0.98
 MIN_SHAPE, MAX_SHAPE = 0.0, 0.9
 """Bounds of the Pareto shape: 0 is an exponential tail. A negative one would end, and call p = 0 possible."""
@@ -67,8 +70,8 @@ def fit_survival(sample: FloatArray, knots: int = KNOTS) -> SurvivalSpline:
     """
     ordered = np.sort(np.asarray(sample, dtype=np.float64))
     count = len(ordered)
-    if count < 50 or not np.isfinite(ordered).all():
-        raise ValueError(f"a benign distribution needs at least 50 finite scores, got {count}")
+    if count < MIN_SAMPLE or not np.isfinite(ordered).all():
+        raise ValueError(f"a benign distribution needs at least {MIN_SAMPLE} finite scores, got {count}")
     # (1 + #{sample >= x}) / (n + 1) at the sample scores; of equal scores the first counts them all.
     values, first = np.unique(ordered, return_index=True)
     survival = (1.0 + count - first) / (count + 1.0)

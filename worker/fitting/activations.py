@@ -13,10 +13,9 @@ from worker.codebook.probe import Basis
 from worker.model.encoder import WindowBatch
 from worker.model.torch_encoder import TruncatedModel
 from worker.model.windows import Window
+from worker.screening.batching import length_sorted_batches
 
 Advance = Callable[[int], None]
-
-BATCH_TOKENS = 8192
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,6 @@ class ProjectedWindows:
     documents: npt.NDArray[np.int64]
 
 
-def length_sorted_batches(windows: Sequence[Window], budget: int = BATCH_TOKENS) -> list[list[int]]:
-    """Cut all windows into batches of nearly equal lengths within a budget of padded tokens."""
-    order = sorted(range(len(windows)), key=lambda i: (len(windows[i]), i))
-    batches: list[list[int]] = []
-    for index in order:
-        if batches and len(windows[index]) * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
 def fit_basis(model: TruncatedModel, windows: Sequence[Window], rank: int, advance: Advance) -> Basis:
     """Fit the whitened SVD basis of the layers' activations.
 
@@ -60,7 +47,7 @@ def fit_basis(model: TruncatedModel, windows: Sequence[Window], rank: int, advan
     """
     width = model.hidden * len(model.layers)
     total, moment, count = np.zeros(width), np.zeros((width, width)), 0
-    for batch in length_sorted_batches(windows):
+    for batch in length_sorted_batches([len(window) for window in windows]):
         padded = WindowBatch.of([windows[i] for i in batch])
         rows = model.activations(padded)[padded.mask].astype(np.float64)
         total += rows.sum(axis=0)
@@ -107,7 +94,7 @@ def project(
     done = int(json.loads(state.read_text())["batches"]) if state.is_file() and path.is_file() else 0
     values = np.memmap(path, dtype=np.float16, mode="r+" if done else "w+", shape=shape)
     mean, components = basis.mean, basis.components
-    for number, batch in enumerate(length_sorted_batches(windows)):
+    for number, batch in enumerate(length_sorted_batches([len(window) for window in windows])):
         if number >= done:
             padded = WindowBatch.of([windows[i] for i in batch])
             projected = ((model.activations(padded) - mean) @ components).astype(np.float16)

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import io
 import json
+import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TextIO
 from schemas.signal import SIGNALS
 from worker.errors import InvalidField
 
-_NOT_COMMERCIAL = ("-nc", "noncommercial", "non-commercial", "none stated")
+_NOT_COMMERCIAL = re.compile(r"\bnc\b|non-?\s?commercial|^none stated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,18 @@ def _open(path: Path) -> TextIO:
 
 
 def _read(path: Path, *, commercial_only: bool) -> Iterator[LabelledText]:
-    with _open(path) as file:
-        lines = list(file)
+    try:
+        with _open(path) as file:
+            lines = list(file)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise InvalidField(f"{path.name} cannot be read as UTF-8 JSON lines ({type(error).__name__})") from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             raw = json.loads(line)
-            licence = str(raw.get("license", "")).lower()
-            if commercial_only and any(word in licence for word in _NOT_COMMERCIAL):
+            licence = str(raw.get("license") or "none stated").lower()
+            if commercial_only and _NOT_COMMERCIAL.search(licence):
                 continue
             yield _row(raw, str(number))
         except (ValueError, AttributeError, KeyError, TypeError) as error:
@@ -96,8 +101,14 @@ def _read(path: Path, *, commercial_only: bool) -> Iterator[LabelledText]:
 
 def _row(raw: dict[str, object], number: str) -> LabelledText:
     text, label, signal = raw["text"], raw.get("label"), raw.get("signal")
-    if not isinstance(text, str) or label not in (0, 1, None) or signal not in (None, "benign", *SIGNALS):
+    if (
+        not isinstance(text, str)
+        or isinstance(label, bool)
+        or label not in (0, 1, None)
+        or signal not in (None, "benign", *SIGNALS)
+    ):
         raise ValueError("unusable text, label or signal")
+    text.encode()  # lone surrogates cannot be tokenised
     return LabelledText(
         id=str(raw.get("id", number)),
         text=text,

@@ -15,16 +15,15 @@ from worker.codebook.format import CalibratedModel, Codebook, Golden, Header, Wi
 from worker.codebook.probe import Basis, Probe, fold
 from worker.codebook.splines import fit_survival
 from worker.errors import InvalidField
-from worker.fitting.activations import fit_basis, length_sorted_batches, project
+from worker.fitting.activations import fit_basis, project
 from worker.fitting.adapter import AdapterPlan, train_adapter
 from worker.fitting.dataset import LabelledText, held_out
 from worker.fitting.golden import GOLDEN_TEXTS
 from worker.fitting.train import TrainingPlan, train_probe
-from worker.model.encoder import Encoder, WindowBatch
 from worker.model.hub import ModelFiles
 from worker.model.torch_encoder import TorchEncoder, TruncatedModel
 from worker.model.windows import Window, WindowTokenizer
-from worker.screening.scoring import largest_by_document
+from worker.screening.offline import score_texts
 from worker.screening.screener import prepare
 
 T = TypeVar("T")
@@ -114,9 +113,9 @@ def calibrate(
     adapter, probe = _train(model, basis, documents, sources, targets, weights, plan, cache, progress)
     serving = TruncatedModel(files, plan.layers, dtype=plan.dtype, adapter=adapter)
     encoder = TorchEncoder(serving, fold(basis, probe, plan.layers))
-    scores, tokens = score_documents(encoder, tokenizer, [row.text for row in benign], progress)
+    scores, tokens = score_texts(encoder, tokenizer, [row.text for row in benign], progress)
     strata = merge_strata(tokens, plan.strata)
-    golden, _ = score_documents(encoder, tokenizer, GOLDEN_TEXTS, progress)
+    golden, _ = score_texts(encoder, tokenizer, GOLDEN_TEXTS, progress)
     header = Header(
         model=CalibratedModel(
             name=files.name,
@@ -165,33 +164,6 @@ def assemble(
         for s in range(len(header.strata) + 1)
     )
     return Codebook(header, basis, probe, distributions, benign_scores, benign_tokens, golden_scores, adapter)
-
-
-def score_documents(
-    encoder: Encoder, tokenizer: WindowTokenizer, texts: Sequence[str], progress: Progress
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Score texts offline just as the worker does: all views, all windows, the largest logit.
-
-    Returns:
-        Document scores float32 ``(n_texts, n_signals)`` and tokens int32 ``(n_texts,)``.
-
-    Raises:
-        InvalidField: A text has no tokens.
-    """
-    prepared = [p for chunk in _chunks(texts, 1024) for p in prepare(tokenizer, chunk)]
-    windows = [window for p in prepared for window in p.windows]
-    advance = progress("scores", len(windows))
-    logits: npt.NDArray[np.float32] | None = None
-    for batch in length_sorted_batches(windows):
-        scored = encoder.score(WindowBatch.of([windows[i] for i in batch]))
-        if logits is None:
-            logits = np.empty((len(windows), scored.shape[1]), dtype=np.float32)
-        logits[batch] = scored
-        advance(len(batch))
-    if logits is None or any(not p.windows for p in prepared):
-        raise InvalidField("a text without tokens cannot be scored; leave such rows out", field="text")
-    largest, _ = largest_by_document(logits, [len(p.windows) for p in prepared])
-    return largest, np.array([p.n_tokens for p in prepared], dtype=np.int32)
 
 
 def make_targets(

@@ -88,12 +88,13 @@ def summarise(
     for name, members in groups.items():
         member_of = np.asarray(members)
         summary[f"by_{name}"] = {
-            str(group): {
+            (str(group) if len(found) == 1 else f"{group} ({('benign', 'attack')[label]})"): {
                 "label": int(label),
                 "flagged": rate(p_values[(member_of == group) & (labels == label)] < 0.01),
             }
             for group in np.unique(member_of)
             if group
-            for label in np.unique(labels[member_of == group])
+            for found in [np.unique(labels[member_of == group])]
+            for label in found
         }
     return summary

@@ -102,7 +102,7 @@ def sha256_of(paths: list[Path]) -> str:
 def _find(name: str, commit: str, pinned: PinnedModel | None, *, offline: bool) -> tuple[Path, str]:
     """Return directory and origin, in the order cache, hub, embedded package."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         cached = snapshot_download(name, revision=commit, allow_patterns=list(ALLOW_PATTERNS), local_files_only=True)
@@ -110,6 +110,8 @@ def _find(name: str, commit: str, pinned: PinnedModel | None, *, offline: bool) 
             return Path(cached), "cache"
     except LocalEntryNotFoundError:
         pass
+    except HFValidationError:
+        raise ModelNotFound(f"{name} is neither a directory nor a Hugging Face model id (owner/name).") from None
     tried = ["Hugging Face cache: not there"]
     if offline:
         tried.append("hub: not asked, offline mode is on")

@@ -2,23 +2,32 @@
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 BEAT_S = 5.0
+POLL_S = 0.2
 STALE_S = 30.0
 
 
 class Heartbeat:
-    """Touches a file while the worker is ready; removes it on the way out."""
+    """Touches a file while the worker is ready; removes it on the way out.
 
-    def __init__(self, path: Path):
+    Args:
+        path: The file.
+        is_ready: Asked before every touch.
+    """
+
+    def __init__(self, path: Path, is_ready: Callable[[], bool] = lambda: True):
         self._path = path
+        self._is_ready = is_ready
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="firewall-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Touch the file now and every ``BEAT_S`` seconds."""
-        self._path.touch()
+        """Touch the file as soon as the process is ready, and then every ``BEAT_S`` seconds."""
+        if self._is_ready():
+            self._path.touch()
         self._thread.start()
 
     def stop(self) -> None:
@@ -29,8 +38,9 @@ class Heartbeat:
         self._path.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        while not self._stop.wait(BEAT_S):
-            self._path.touch()
+        while not self._stop.wait(BEAT_S if self._path.exists() else POLL_S):
+            if self._is_ready():
+                self._path.touch()
 
 
 def is_healthy(path: Path) -> bool:

@@ -20,13 +20,12 @@ def init_sentry(settings: Settings, **options: Any) -> bool:
     Returns:
         Whether it was started.
     """
-    if settings.sentry_dsn is None:
+    if settings.sentry_dsn is None or not settings.sentry_dsn.get_secret_value():
         return False
     import sentry_sdk
 
     sentry_sdk.init(
         dsn=settings.sentry_dsn.get_secret_value(),
-        send_default_pii=False,
         include_local_variables=False,
         include_source_context=False,
         max_breadcrumbs=0,
@@ -48,8 +47,8 @@ def scrub(event: Any) -> Any:
     kept["contexts"] = {name: context for name, context in event.get("contexts", {}).items() if name in _KEPT_CONTEXTS}
     values = event.get("exception", {}).get("values", [])
     kept["exception"] = {"values": [_scrub_exception(value) for value in values]}
-    if "logentry" in event:
-        # The template of a log line is ours; its parameters may not be.
+    if "logentry" in event and str(event.get("logger", "")).startswith(("worker.", "tasks.")):
+        # The template of our own log lines holds no data; its parameters may, and so may others' templates.
         kept["logentry"] = {"message": event["logentry"].get("message", "")}
     return kept
 

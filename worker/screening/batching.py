@@ -6,6 +6,9 @@ HORIZON = 8
 """How many budgets' worth of the oldest windows are looked at. More gives more equal lengths, and a
 longer sort; the oldest window is in the batch whatever its length, so nothing waits for company."""
 
+OFFLINE_BUDGET = 8192
+"""Padded tokens of a batch where nobody waits for one."""
+
 MAX_PADDING = 1.25
 """Padded over real tokens of a batch. Two batches of equal lengths cost less than one of mixed lengths."""
 
@@ -28,10 +31,25 @@ def plan_batch(lengths: Sequence[int], budget: int) -> list[int]:
     if not lengths:
         return []
     horizon = _horizon(lengths, budget)
-    order = sorted(range(horizon), key=lambda position: (lengths[position], position))
+    # Neighbours nearest the oldest window go first: among windows of one length these must be the older ones.
+    order = sorted(
+        range(horizon),
+        key=lambda position: (lengths[position], -position if lengths[position] < lengths[0] else position),
+    )
     rank = order.index(0)
     low, high = _widen(lengths, order, rank, budget)
     return sorted(order[low:high])
+
+
+def length_sorted_batches(lengths: Sequence[int], budget: int = OFFLINE_BUDGET) -> list[list[int]]:
+    """Cut all windows into batches of nearly equal lengths within a budget of padded tokens, shortest first."""
+    batches: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lambda position: (lengths[position], position)):
+        if batches and lengths[position] * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+    return batches
 
 
 def _horizon(lengths: Sequence[int], budget: int) -> int:

@@ -177,7 +177,8 @@ class Engine:
         while (work := self._next()) is not None:
             explanations, entries = work
             for window, future in explanations:
-                self._explain(window, future)
+                if future.set_running_or_notify_cancel():
+                    self._explain(window, future)
             if entries:
                 self._score(entries)
         self._abandon()
@@ -233,6 +234,8 @@ class Engine:
         start = time.perf_counter()
         try:
             logits = self._encoder.score(batch)
+            if logits.shape != (len(entries), self._n_signals):
+                raise ValueError("the forward pass gave another shape")
             if not np.isfinite(logits).all():
                 raise FloatingPointError("the forward pass gave NaN or infinity")
         except Exception as error:  # noqa: BLE001 - whatever a backend raises, only the poison may fail

@@ -10,6 +10,7 @@ from schemas.alarm import Alarm
 from schemas.dead_letter import DeadLetter
 from schemas.job import JobHeader
 from schemas.result import ItemResult, result_id
+from schemas.signal import Signal
 from worker.errors import AttemptsExhausted, DuplicateItemId, FirewallError, NotAJob
 from worker.screening.screener import Finding, Screener
 from worker.text.admission import Admission, Admitted, Refused, admit
@@ -110,7 +111,7 @@ class JobRunner:
         if isinstance(finding, FirewallError):
             return failure(header, admitted, finding), None
         result = self._result(header, admitted, finding)
-        return result, alarm_of(result)
+        return result, alarm_of(result, finding.leading)
 
     def _result(self, header: JobHeader, admitted: Admitted, finding: Finding) -> ItemResult:
         evidence = finding.evidence
@@ -183,11 +184,10 @@ def failure(header: JobHeader, admitted: Admitted, error: FirewallError) -> Item
     return result
 
 
-def alarm_of(result: ItemResult) -> Alarm | None:
-    """Return the alarm that a flagged result raises."""
+def alarm_of(result: ItemResult, leading: Signal) -> Alarm | None:
+    """Return the alarm that a flagged result raises; ``leading`` is the signal it is named after."""
     if result.severity is None or result.p_value is None or result.item_id is None or result.codebook is None:
         return None
-    leading = result.evidence[0].signal if result.evidence else min(result.signals, key=lambda s: s.p_value).signal
     return Alarm(
         alarm_id=result.result_id,
         job_id=result.job_id,

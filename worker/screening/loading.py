@@ -9,13 +9,13 @@ from worker.codebook.format import Codebook, load_codebook
 from worker.codebook.probe import fold
 from worker.codebook.shipped import codebook_path
 from worker.errors import CodebookMismatch, GoldenDrift
-from worker.model.encoder import Encoder, WindowBatch
+from worker.model.encoder import Encoder
 from worker.model.hub import ModelFiles, resolve_model
 from worker.model.windows import WindowTokenizer
 from worker.screening.engine import Engine, EngineLimits
+from worker.screening.offline import score_texts
 from worker.screening.policy import Policy
-from worker.screening.scoring import largest_by_document
-from worker.screening.screener import Screener, prepare
+from worker.screening.screener import Screener
 from worker.settings import Settings, available_cores
 
 log = logging.getLogger(__name__)
@@ -105,9 +105,7 @@ def golden_drift(codebook: Codebook, tokenizer: WindowTokenizer, encoder: Encode
         GoldenDrift: It is over the codebook's tolerance: p-values would not mean what they say.
     """
     golden = codebook.header.golden
-    prepared = prepare(tokenizer, golden.texts)
-    logits = np.concatenate([encoder.score(WindowBatch.of([window])) for p in prepared for window in p.windows])
-    scores, _ = largest_by_document(logits, [len(p.windows) for p in prepared])
+    scores, _ = score_texts(encoder, tokenizer, golden.texts)
     drift = float(np.abs(scores - codebook.golden_scores).max())
     if not drift <= golden.tolerance:
         raise GoldenDrift(

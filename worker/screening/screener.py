@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from schemas.signal import EvidenceSpan, Severity, SignalScore
+from schemas.signal import EvidenceSpan, Severity, Signal, SignalScore
 from worker.codebook.format import Codebook
-from worker.errors import EngineStopped, FirewallError, NoTokens
+from worker.errors import EngineStopped, FirewallError, ForwardFailed, NoTokens
 from worker.model.encoder import FloatArray
 from worker.model.windows import TokenizedText, Window, WindowTokenizer
 from worker.screening.engine import Engine
@@ -28,6 +28,7 @@ class Finding:
         p_value: Calibrated end to end.
         extrapolated: The p-value lies beyond the calibration sample.
         severity: None if the text is clean.
+        leading: The policy's signal with the smallest p-value.
         signals: Every signal of the codebook, in its order.
         evidence: Character spans of the text as written; empty if the text is clean.
         tokens: Tokens of the text as written.
@@ -38,6 +39,7 @@ class Finding:
     p_value: float
     extrapolated: bool
     severity: Severity | None
+    leading: Signal
     signals: list[SignalScore]
     evidence: list[EvidenceSpan]
     tokens: int
@@ -177,6 +179,7 @@ class Screener:
                 p_value=float(scores.p_value[n]),
                 extrapolated=bool(scores.p_extrapolated[n]),
                 severity=severities[n],
+                leading=self.codebook.header.signals[columns[n]],
                 signals=self._signals(largest[n], scores.log_p[n], scores.extrapolated[n]),
                 evidence=[] if explanation is None else self._evidence(*explanation, columns[n]),
                 tokens=int(tokens[n]),
@@ -201,7 +204,10 @@ class Screener:
 
     def _evidence(self, view: _View, window: Window, shares: "Future[FloatArray]", column: int) -> list[EvidenceSpan]:
         start = len(self._tokenizer.prefix)
-        spans = token_spans(shares.result()[start : start + window.content, column])
+        try:
+            spans = token_spans(shares.result()[start : start + window.content, column])
+        except ForwardFailed:
+            return []  # an alarm without evidence is worth more than no alarm
         offsets = view.tokens.offsets[window.first : window.first + window.content]
         found = to_evidence(spans, offsets, self.codebook.header.signals[column])
         if view.canonical is None:

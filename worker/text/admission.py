@@ -98,7 +98,12 @@ def _job_fault(header: JobHeader, items: list[Any], policies: Collection[str]) -
             field="items",
         )
     texts = (item.get("text") for item in items if isinstance(item, dict))
-    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
+    # A text over its own limit is refused alone and costs its neighbours nothing.
+    size = sum(
+        len(text.encode("utf-8", "surrogatepass"))
+        for text in texts
+        if isinstance(text, str) and len(text) <= limits.MAX_ITEM_CHARACTERS
+    )
     if size > limits.MAX_JOB_BYTES:
         return JobTooLarge(
             f"the job's texts have {size} bytes, the limit is {limits.MAX_JOB_BYTES}; split it into several jobs",

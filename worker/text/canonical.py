@@ -44,7 +44,9 @@ class CanonicalView:
     origin: npt.NDArray[np.int32]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Map a non-empty span of the canonical text to the original one."""
+        """Map a span of the canonical text to the original one; an empty one, of a trimmed space, to its character."""
+        start = min(start, len(self.origin) - 1)
+        end = max(end, start + 1)
         return int(self.origin[start]), int(self.origin[end - 1]) + 1
 
 
@@ -59,7 +61,7 @@ def canonical_view(text: str) -> CanonicalView | None:
         return None
     folded, origin = _fold(text)
     folded = _fold_lookalikes(folded)
-    if spaced:
+    if _SPACED_LETTERS.search(folded) is not None:
         folded, origin = _join_spaced_letters(folded, origin)
     if folded == text or not folded.strip():
         return None
@@ -72,9 +74,13 @@ def _needs_folding(text: str) -> bool:
     alphabet = set(text)
     if any(_fold_character(character) != character for character in alphabet):
         return True
-    if any(unicodedata.combining(character) for character in alphabet):
+    if any(_is_mark(character) for character in alphabet):
         return True
     return _fold_lookalikes(text) != text
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.combining(character) > 0 or unicodedata.category(character) == "Me"
 
 
 def _fold_character(character: str) -> str:
@@ -84,23 +90,25 @@ def _fold_character(character: str) -> str:
         return chr(code - _TAG_BASE)  # Unicode tags: invisible to people, ASCII to models
     if _SUSPICIOUS.match(character):
         return ""
-    if unicodedata.combining(character):
-        return character
+    if _is_mark(character) or unicodedata.category(character)[0] in "PZ":
+        return character  # full-width punctuation is how Chinese and Japanese are written
     # A compatibility form can be one letter (fullwidth a) or several (ligature fi, circled ten).
     return unicodedata.normalize("NFKC", character)
 
 
 def _fold(text: str) -> tuple[str, list[int]]:
     table = {character: _fold_character(character) for character in set(text)}
-    marks = {character for character in table if unicodedata.combining(character)}
+    marks = {character for character in table if _is_mark(character)}
     pieces: list[str] = []
     origin: list[int] = []
     run = 0
     for index, character in enumerate(text):
+        piece = table[character]
+        if not piece:
+            continue  # an invisible character does not end a run of marks
         run = run + 1 if character in marks else 0
         if run > MAX_MARKS:
             continue
-        piece = table[character]
         pieces.append(piece)
         origin.extend([index] * len(piece))
     return "".join(pieces), origin

@@ -51,5 +51,7 @@ class RedisAttempts:
 
     def refund(self, task_id: str) -> None:
         """See ``Attempts.refund``. Best effort: one start too many is counted at worst."""
-        with suppress(RedisError):
-            self._redis.decr(ATTEMPTS_PREFIX + task_id)
+        with suppress(RedisError), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.decr(ATTEMPTS_PREFIX + task_id)
+            pipeline.expire(ATTEMPTS_PREFIX + task_id, self._ttl_s)
+            pipeline.execute()

@@ -1,5 +1,8 @@
 """Connect to Redis, with time limits, so that a frozen server is an error and not a hang."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -32,13 +35,28 @@ def connect_checked(settings: Settings) -> "Redis":
         ServiceError: Redis does not answer. The message leaves out the URL's password.
     """
     redis = connect(settings)
-    try:
+    with redis_errors_explained(redis):
         redis.ping()
+    return redis
+
+
+@contextmanager
+def redis_errors_explained(redis: "Redis | None" = None) -> Iterator[None]:
+    """Turn an error of Redis into ours.
+
+    Raises:
+        ServiceError: Redis failed. The message names the address, if the client is given.
+    """
+    try:
+        yield
     except RedisError as error:
-        place = redis.connection_pool.connection_kwargs
-        where = place.get("path") or f"{place.get('host', '127.0.0.1')}:{place.get('port', 6379)}"
+        where = f" at {_address(redis)}" if redis is not None else ""
         raise ServiceError(
-            f"Redis at {where} does not answer ({type(error).__name__}). Start it, or set REDIS_URL. For a try "
+            f"Redis{where} does not answer ({type(error).__name__}). Start it, or set REDIS_URL. For a try "
             "without one: `alknet-firewall demo --keep`."
         ) from None
-    return redis
+
+
+def _address(redis: "Redis") -> str:
+    place = redis.connection_pool.connection_kwargs
+    return str(place.get("path") or f"{place.get('host', '127.0.0.1')}:{place.get('port', 6379)}")

@@ -15,6 +15,8 @@ from schemas.event import AlarmEvent, DeadLetterEvent, ResultEvent
 from schemas.names import EVENT_FIELD, STREAM_ALARMS, STREAM_DEAD, STREAM_RESULTS
 from schemas.result import ItemResult
 from worker.errors import TopicError
+from worker.settings import Settings
+from worker.topic.connection import connect
 
 DEDUPE_PREFIX = "firewall:published:"
 CHUNK = 128
@@ -109,6 +111,17 @@ class RedisPublisher:
         raise AssertionError("unreachable")
 
 
+def redis_publisher(settings: Settings) -> RedisPublisher:
+    """Return a publisher with the settings' Redis and limits."""
+    limits = TopicLimits(
+        results_maxlen=settings.results_maxlen,
+        alarms_maxlen=settings.alarms_maxlen,
+        dead_maxlen=settings.dead_maxlen,
+        dedupe_ttl_s=settings.dedupe_ttl_s,
+    )
+    return RedisPublisher(connect(settings), limits)
+
+
 class InMemoryPublisher:
     """A publisher for tests of code that uses the worker: same rules, no Redis."""
 
@@ -120,13 +133,15 @@ class InMemoryPublisher:
 
     def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
         """See ``Publisher.publish``."""
-        fresh = [(result, alarm) for result, alarm in outcomes if result.result_id not in self._seen]
-        for result, alarm in fresh:
+        before = len(self.results)
+        for result, alarm in outcomes:
+            if result.result_id in self._seen:
+                continue
             self._seen.add(result.result_id)
             self.results.append(result)
             if alarm is not None:
                 self.alarms.append(alarm)
-        return len(fresh)
+        return len(self.results) - before
 
     def bury(self, letter: DeadLetter) -> None:
         """See ``Publisher.bury``."""

@@ -17,37 +17,46 @@ class Entry:
     event: str
 
 
-def read_stream(redis: "Redis", stream: str, *, start: str = "$", block_ms: int = 1000) -> Iterator[Entry | None]:
-    """Follow a stream for ever.
+BATCH = 256
+"""Entries asked for at once."""
+
+
+def read_stream(
+    redis: "Redis", stream: str, *, start: str = "$", block_ms: int = 1000, count: int | None = None
+) -> Iterator[Entry | None]:
+    """Follow a stream.
 
     Args:
         redis: A client that decodes responses.
         stream: Its name.
         start: ``$`` for what comes from now on, ``0`` for all that is kept, or an entry id.
         block_ms: Milliseconds after which None is yielded if nothing came, so that callers can stop.
+        count: Stop after so many entries; by default never.
     """
     last = start
     if start == "$":
         # "$" would mean "now" anew at every call and lose what comes in between.
         newest = redis.xrevrange(stream, count=1)
         last = str(newest[0][0]) if newest else "0"
-    while True:
-        reply = redis.xread({stream: last}, count=256, block=block_ms)
-        if not reply:
+    left = count
+    while left is None or left > 0:
+        most = BATCH if left is None else min(BATCH, left)
+        entries = _entries(redis.xread({stream: last}, count=most, block=block_ms))
+        if not entries:
             yield None
-            continue
-        for entry_id, fields in _entries(reply):
+        for entry_id, fields in entries:
             last = entry_id
+            left = None if left is None else left - 1
             yield Entry(entry_id, fields[EVENT_FIELD])
 
 
 def read_group(
-    redis: "Redis", stream: str, group: str, consumer: str, *, block_ms: int = 1000
+    redis: "Redis", stream: str, group: str, consumer: str, *, block_ms: int = 1000, count: int | None = None
 ) -> Iterator[Entry | None]:
     """Follow a stream as one of a group's consumers, first what this consumer took and never confirmed.
 
     An entry is confirmed (XACK) when the caller asks for the next one, so one that a crash interrupts is
-    delivered again.
+    delivered again. Leaving the loop early leaves the last entry unconfirmed: give ``count`` instead.
 
     Args:
         redis: A client that decodes responses.
@@ -55,6 +64,7 @@ def read_group(
         group: Created at the stream's beginning if it does not exist.
         consumer: Unique name within the group.
         block_ms: As in ``read_stream``.
+        count: Stop after so many entries, the last one confirmed too.
     """
     try:
         redis.xgroup_create(stream, group, id="0", mkstream=True)
@@ -62,20 +72,21 @@ def read_group(
         if "BUSYGROUP" not in str(error):
             raise
     position = "0"
-    while True:
-        reply = redis.xreadgroup(group, consumer, {stream: position}, count=256, block=block_ms)
-        entries = _entries(reply)
+    left = count
+    while left is None or left > 0:
+        most = BATCH if left is None else min(BATCH, left)
+        entries = _entries(redis.xreadgroup(group, consumer, {stream: position}, count=most, block=block_ms))
         if not entries:
-            if position == "0":
-                position = ">"  # own leftovers are done; from now on new entries
-            else:
+            if position == ">":
                 yield None
+            position = ">"  # own leftovers are done; from now on new entries
             continue
         for entry_id, fields in entries:
-            yield Entry(entry_id, fields[EVENT_FIELD])
+            if fields:  # a leftover that the stream has trimmed meanwhile comes without its fields
+                yield Entry(entry_id, fields[EVENT_FIELD])
+                left = None if left is None else left - 1
             redis.xack(stream, group, entry_id)
-            if position != ">":
-                position = entry_id
+            position = position if position == ">" else entry_id
 
 
 def _entries(reply: object) -> list[tuple[str, dict[str, str]]]:

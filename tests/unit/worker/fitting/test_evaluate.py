@@ -16,6 +16,7 @@ def finding(p_value: float = 0.5, severity: Any = None) -> Finding:
         p_value=p_value,
         extrapolated=False,
         severity=severity,
+        leading="jailbreak",
         signals=[],
         evidence=[],
         tokens=3,

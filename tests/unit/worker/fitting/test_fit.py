@@ -11,7 +11,7 @@ from worker.codebook.format import load_codebook
 from worker.codebook.probe import Basis, Probe
 from worker.errors import InvalidField
 from worker.fitting import fit
-from worker.fitting.activations import ProjectedWindows, fit_basis, length_sorted_batches, project
+from worker.fitting.activations import ProjectedWindows, fit_basis, project
 from worker.fitting.dataset import LabelledText
 from worker.fitting.fit import calibrate, default_layers, make_targets, merge_strata
 from worker.fitting.train import TrainingPlan, train_probe
@@ -19,6 +19,7 @@ from worker.model.encoder import FloatArray, WindowBatch
 from worker.model.hub import resolve_model
 from worker.model.torch_encoder import TruncatedModel
 from worker.model.windows import Window, WindowTokenizer
+from worker.screening.batching import length_sorted_batches
 
 
 def test_same_input_gives_the_same_file(fitted: Path, tiny_bert: Path, tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_directions_are_unit_vectors_over_their_deviation(model: TruncatedModel,
 
 
 def test_batches_hold_every_window_once_within_the_budget(windows: list[Window]) -> None:
-    batches = length_sorted_batches(windows, 200)
+    batches = length_sorted_batches([len(window) for window in windows], 200)
     assert sorted(index for batch in batches for index in batch) == list(range(len(windows)))
     assert all(max(len(windows[i]) for i in batch) * len(batch) <= 200 for batch in batches)
 
