@@ -61,7 +61,9 @@ def install(settings: Settings) -> None:
             heartbeat.stop()
         unload()
 
-    signals.setup_logging.connect(lambda **_: configure_logging(settings.log_level), weak=False)
+    # A receiver keeps Celery from configuring the root logger, which would make libraries speak of their data.
+    signals.setup_logging.connect(lambda **_: None, weak=False)
+    configure_logging(settings.log_level)
     signals.worker_init.connect(on_init, weak=False)
     signals.worker_process_init.connect(on_process_init, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)

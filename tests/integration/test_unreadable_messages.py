@@ -85,7 +85,16 @@ def test_an_unknown_task_harms_nobody(ward: Ward) -> None:
     assert MARKER not in ward.worker.log
 
 
-@pytest.mark.parametrize("element", [f"not JSON {MARKER}", f'{{"{MARKER}": 1}}'], ids=["not JSON", "no message"])
+KOMBU_HOLE = pytest.mark.xfail(strict=True, reason="kombu's Redis channel raises before any consumer sees the element")
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        pytest.param(f"not JSON {MARKER}", marks=KOMBU_HOLE, id="not JSON"),
+        pytest.param(f'{{"{MARKER}": 1}}', id="JSON"),
+    ],
+)
 def test_a_list_element_that_celery_did_not_write_harms_nobody(ward: Ward, element: str) -> None:
     ward.redis.lpush("screening", element)
     ward.assert_goes_on()
