@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# A torch that is already there is kept; else this build, which is the CPU one where pip is given it.
+# Which build of it pip takes, CPU or CUDA, is up to the index pip is configured with.
 TORCH ?= torch==2.13.0
+DATA ?= ../shared/data
 
-.PHONY: help demo test check bench settings clean
+.PHONY: help demo test check bench codebook quality settings clean
 
 help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -14,8 +15,8 @@ help:                 ## list the targets
 $(VENV)/.torch:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing torch (CPU build), once"
-	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install --quiet "$(TORCH)"
+	@echo "installing torch, once; this takes a minute or two"
+	$(PIP) install --quiet "$(TORCH)"
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
@@ -42,6 +43,12 @@ check: $(VENV)/.dev   ## lint, types, import direction
 
 bench: $(VENV)/.dev   ## measure speed; prints a table
 	$(BIN)/python -m benchmarks
+
+codebook: $(VENV)/.dev ## fit a codebook from the project's own corpus alone
+	$(BIN)/alknet-firewall calibrate --train data/train --commercial-only --out codebook.safetensors
+
+quality: $(VENV)/.dev ## measure the shipped codebook; DATA holds train, validation and ood files
+	$(BIN)/python -m worker.fitting.quality --data $(DATA)
 
 settings: $(VENV)/.dev  ## write .env.example and docs/settings.md anew
 	$(BIN)/python -m worker.settings

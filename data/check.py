@@ -1,6 +1,6 @@
 """Check the project's own corpus: row format, pairs, and sameness between rows.
 
-Usage: python data/check.py [FILE ...]        (default: every file of data/corpus/)
+Usage: python data/check.py [FILE ...]        (default: every file of data/train/ and data/test/)
 
 Sameness is the Jaccard similarity of word 3-grams (character 5-grams for texts under 12 words, or
 without spaces). Two rows that are not twins of one pair must stay under MAX_SIMILARITY, otherwise the
@@ -22,7 +22,7 @@ SIGNALS = {
     "harmful_request",
     "obfuscation",
 }
-FIELDS = {"id", "text", "label", "signal", "family", "theme", "language", "pair"}
+FIELDS = {"id", "text", "label", "signal", "family", "theme", "language", "pair", "license"}
 MAX_SIMILARITY = 0.5
 MIN_WORDS_FOR_WORD_GRAMS = 12
 
@@ -113,4 +113,4 @@ def main(paths: list[Path]) -> int:
 
 if __name__ == "__main__":
     given = [Path(argument) for argument in sys.argv[1:]]
-    sys.exit(main(given or sorted(Path(__file__).parent.glob("corpus/*.jsonl"))))
+    sys.exit(main(given or sorted(Path(__file__).parent.glob("t*/*.jsonl"))))

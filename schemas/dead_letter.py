@@ -1,9 +1,8 @@
 """What could not be processed at all, kept for a person to look at."""
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.result import ErrorInfo
 
@@ -18,10 +17,4 @@ class DeadLetter(BaseModel):
     queue: str
     attempts: Annotated[int, Field(ge=1)]
     error: ErrorInfo
-    payload: Annotated[Any, Field(description="The task's argument, as it was received.")]
-
-    @field_validator("payload")
-    @classmethod
-    def payload_can_be_written(cls, value: Any) -> Any:
-        """Replace lone surrogates, which JSON can carry as escapes and UTF-8 cannot."""
-        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    payload: Annotated[str, Field(description="The task's argument, or an unreadable message's body, as JSON text.")]

@@ -13,6 +13,7 @@ from schemas.result import ItemResult
 Data = TypeVar("Data", bound=BaseModel)
 
 EVENT_SOURCE = "/alknet-firewall"
+"""CloudEvents wants source and id together to be unique: a result and its alarm share the id, not the source."""
 
 
 def utc_now() -> str:
@@ -38,16 +39,19 @@ class CloudEvent(BaseModel, Generic[Data]):
 class ResultEvent(CloudEvent[ItemResult]):
     """An entry of ``firewall:results``."""
 
+    source: str = f"{EVENT_SOURCE}/results"
     type: Literal["alknet.firewall.result.v1"] = EVENT_RESULT
 
 
 class AlarmEvent(CloudEvent[Alarm]):
     """An entry of ``firewall:alarms``."""
 
+    source: str = f"{EVENT_SOURCE}/alarms"
     type: Literal["alknet.firewall.alarm.v1"] = EVENT_ALARM
 
 
 class DeadLetterEvent(CloudEvent[DeadLetter]):
     """An entry of ``firewall:dead``."""
 
+    source: str = f"{EVENT_SOURCE}/dead"
     type: Literal["alknet.firewall.dead_letter.v1"] = EVENT_DEAD_LETTER

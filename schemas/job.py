@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from schemas import limits
 
@@ -88,3 +88,17 @@ class Job(JobHeader):
     """What a producer sends as the only positional argument of the task ``alknet_firewall.screen``."""
 
     items: Annotated[list[Item], Field(min_length=1, max_length=limits.MAX_ITEMS_PER_JOB)]
+
+    @model_validator(mode="after")
+    def items_fit_together(self) -> "Job":
+        """Refuse ids that occur twice and texts that are together over ``MAX_JOB_BYTES``.
+
+        Raises:
+            ValueError: The items do not make a job.
+        """
+        if len({item.id for item in self.items}) < len(self.items):
+            raise ValueError("two items have the same id")
+        size = sum(len(item.text.encode()) for item in self.items)
+        if size > limits.MAX_JOB_BYTES:
+            raise ValueError(f"the texts have {size} bytes, the limit is {limits.MAX_JOB_BYTES}")
+        return self

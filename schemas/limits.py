@@ -9,6 +9,9 @@ MAX_ITEMS_PER_JOB = 256
 MAX_ITEM_CHARACTERS = 262_144
 """Characters (code points) of one item's text. Longer documents: submit chapters as items."""
 
+MAX_ITEM_TOKENS = 131_072
+"""Tokens of one view of a text: what one item may cost the engine, in seconds."""
+
 MAX_JOB_BYTES = 8 * 1024 * 1024
 """Bytes of all texts of a job together, as UTF-8."""
 

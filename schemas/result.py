@@ -11,7 +11,15 @@ from schemas.signal import EvidenceSpan, Probability, Severity, SignalScore
 _RESULT_NAMESPACE = uuid.UUID("5f0d8d3e-6f0a-5b1e-9b57-0d6f3a1b7c11")
 
 
-def result_id(job_id: str, item_id: str | None, item_index: int | None, *, by_index: bool = False) -> str:
+def result_id(
+    job_id: str,
+    item_id: str | None,
+    item_index: int | None,
+    *,
+    by_index: bool = False,
+    tenant: str | None = None,
+    failed: bool = False,
+) -> str:
     """Identify the result of one item, the same on every redelivery of its job.
 
     Args:
@@ -19,12 +27,15 @@ def result_id(job_id: str, item_id: str | None, item_index: int | None, *, by_in
         item_id: The item's id, or None when it could not be read.
         item_index: The item's position in the job, or None for the job as a whole.
         by_index: Tell items with the same id apart by their position.
+        tenant: Tenants choose their job ids independently.
+        failed: An error result must not stand in the way of a verdict that a corrected job brings later.
 
     Returns:
         A UUID (version 5, RFC 9562 section 5.5) as text: the deduplication key of the result topic.
     """
     place = f"#{item_index}" if item_id is None or by_index else ""
-    return str(uuid.uuid5(_RESULT_NAMESPACE, f"{job_id}\x00{item_id or ''}\x00{place}"))
+    parts = [job_id, item_id or "", place, *([f"tenant={tenant}"] if tenant else []), *(["error"] if failed else [])]
+    return str(uuid.uuid5(_RESULT_NAMESPACE, "\x00".join(parts)))
 
 
 class ErrorInfo(BaseModel):

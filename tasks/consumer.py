@@ -4,13 +4,14 @@ Celery's own drops such messages after logging their whole body, which is screen
 """
 
 import logging
+from functools import cached_property
 from typing import Any
 
 from celery.worker.consumer import Consumer
 
 from schemas.dead_letter import DeadLetter
 from worker.errors import TopicError, UnreadableMessage
-from worker.topic.publisher import redis_publisher
+from worker.topic.publisher import RedisPublisher, redis_publisher
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,10 @@ MAX_KEPT = 1_000_000
 
 class BuryingConsumer(Consumer):
     """Buries unreadable messages and goes on. The names and signatures of the methods are Celery's."""
+
+    @cached_property
+    def _publisher(self) -> RedisPublisher:
+        return redis_publisher(self.app.firewall_settings)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Bury a message that is no task call."""
@@ -53,7 +58,7 @@ class BuryingConsumer(Consumer):
             payload=text[:MAX_KEPT],
         )
         try:
-            redis_publisher(self.app.firewall_settings).bury(letter)
+            self._publisher.bury(letter)
         except TopicError as error:
             # Not acknowledged: it comes back after the visibility timeout.
             log.error("message not buried task=%s: %s", task_id, error.message)  # noqa: TRY400

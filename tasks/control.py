@@ -5,11 +5,11 @@ from typing import Any
 
 from celery.worker.control import inspect_command
 
-from tasks.process import runner
+from tasks.process import has_engine, runner
 
 
 @inspect_command()
 def engine_stats(state: Any) -> dict[str, Any]:
-    """Return the engine's counters since the start; ``celery inspect engine_stats``."""
+    """Return the engine's counters since the start, or nothing in a prefork parent; ``celery inspect engine_stats``."""
     del state
-    return asdict(runner().screener.engine.stats)
+    return asdict(runner().screener.engine.stats) if has_engine() else {}

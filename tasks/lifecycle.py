@@ -14,7 +14,8 @@ from typing import Any
 
 from celery import signals
 
-from tasks.process import preload, unload
+from tasks.leases import leases
+from tasks.process import engine_alive, preload, unload
 from worker.errors import FirewallError
 from worker.observe.health import Heartbeat
 from worker.observe.logging import configure_logging
@@ -32,26 +33,28 @@ def install(settings: Settings) -> None:
     """Connect Celery's signals. Call once per process, before the worker starts."""
     # Shared with prefork children: how many processes have loaded the model.
     loaded = multiprocessing.Value("i", 0)
-    heartbeat = Heartbeat(settings.health_file, lambda: loaded.value > 0) if settings.health_file else None
+    heartbeat = (
+        Heartbeat(settings.health_file, lambda: loaded.value > 0 and engine_alive()) if settings.health_file else None
+    )
 
     def load() -> None:
-        _or_exit(lambda: preload(settings))
+        _start_sentry(settings)
+        preload(settings)
         with loaded.get_lock():
             loaded.value += 1
 
+    def check() -> None:
+        # Children that cannot load are restarted for ever: find out before the first fork.
+        load_codebook_and_model(settings)
+
     def on_init(sender: Any = None, **_: Any) -> None:
-        _start_sentry(settings)
-        if _forks(sender):
-            # Children that cannot load are restarted for ever: find out before the first fork.
-            _or_exit(lambda: load_codebook_and_model(settings))
-        else:
-            load()
+        _or_exit(check if _forks(sender) else load)
 
     def on_process_init(**_: Any) -> None:
-        _start_sentry(settings)
-        load()
+        _or_exit(load)
 
     def on_ready(**_: Any) -> None:
+        leases.start(settings)
         if heartbeat:
             heartbeat.start()
         log.info("worker ready pid=%d", os.getpid())
@@ -59,6 +62,7 @@ def install(settings: Settings) -> None:
     def on_shutdown(**_: Any) -> None:
         if heartbeat:
             heartbeat.stop()
+        leases.stop()
         unload()
 
     # A receiver keeps Celery from configuring the root logger, which would make libraries speak of their data.
@@ -78,11 +82,18 @@ def _forks(worker: Any) -> bool:
 
 
 def _or_exit(load: Callable[[], object]) -> None:
-    """Load, or end the process: Celery swallows ordinary exceptions of signal receivers."""
+    """Load, or end the process.
+
+    Celery swallows ordinary exceptions of signal receivers, and a worker without its model would take jobs
+    and fail them all.
+    """
     try:
         load()
     except FirewallError as error:
         log.critical("%s: %s", error.code, error.message)
+        sys.exit(EXIT_CONFIGURATION)
+    except Exception:
+        log.critical("load_failed: the worker cannot start", exc_info=True)
         sys.exit(EXIT_CONFIGURATION)
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 
+from tasks.leases import leases
+
 HIDDEN = "(hidden)"
 
 
@@ -26,6 +28,26 @@ class PrivateRequest(Request):
             super().__init__(message, *args, **kwargs)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidTaskError(type(error).__name__) from None
+        if not isinstance(self.args, list | tuple) or not isinstance(self.kwargs, dict):
+            raise InvalidTaskError("arguments are not a list and an object")
+        self._tag = str(message.delivery_tag)
+        leases.hold(self._tag)
+
+    def acknowledge(self) -> None:
+        """Acknowledge the message and give its lease back."""
+        super().acknowledge()
+        leases.release(self._tag)
+
+    def reject(self, requeue: bool = False) -> None:
+        """Hand the message back or drop it, and give its lease back."""
+        super().reject(requeue=requeue)
+        leases.release(self._tag)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's signature
+        """Send an event without what a task returned or raised: excerpts of evidence may be in it."""
+        for name in ("result", "exception", "traceback"):
+            fields.pop(name, None)
+        super().send_event(type, **fields)
 
     @property
     def argsrepr(self) -> str:

@@ -39,6 +39,16 @@ def runner() -> JobRunner:
     return _runner
 
 
+def has_engine() -> bool:
+    """Tell whether this process was preloaded; a prefork parent is not."""
+    return _runner is not None
+
+
+def engine_alive() -> bool:
+    """Tell whether this process' engine still runs; True in a prefork parent, which has none."""
+    return _runner is None or _runner.screener.engine.alive
+
+
 def unload() -> None:
     """Stop the engine, if this process has one."""
     global _runner  # noqa: PLW0603

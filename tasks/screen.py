@@ -1,8 +1,10 @@
 """The task producers call: ``alknet_firewall.screen``."""
 
 import logging
+import traceback
 from typing import Any
 
+import sentry_sdk
 from celery import Task, shared_task
 from celery.exceptions import Reject
 
@@ -33,18 +35,31 @@ def screen(self: Task, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
     Raises:
         Reject: The job goes back to its queue; the worker could not finish it for a reason of its own.
     """
-    job = args[0] if len(args) == 1 and not kwargs else kwargs.get("job") if not args else [*args, kwargs]
     queue = (self.request.delivery_info or {}).get("routing_key") or QUEUE_INTERACTIVE
     delivery = Delivery(task_id=str(self.request.id), queue=queue, bulk=queue == QUEUE_BULK)
     try:
-        results = runner().run(job, delivery)
+        results = runner().run(_job_of(args, kwargs), delivery)
     except FirewallError as error:
         log.warning("job goes back task=%s code=%s: %s", delivery.task_id, error.code, error.message)
         raise Reject(error.code, requeue=True) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, the job goes back
         # The message of a foreign exception may quote the text; its type and place are enough.
-        log.error("job goes back task=%s: unexpected %s", delivery.task_id, type(error).__name__)  # noqa: TRY400
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(  # noqa: TRY400
+            "job goes back task=%s: unexpected %s at %s:%s",
+            *(delivery.task_id, type(error).__name__, place.filename, place.lineno),
+        )
+        sentry_sdk.capture_exception(error)
         raise Reject("internal_error", requeue=True) from None
     if self.request.ignore_result:
         return []
     return [result.model_dump(mode="json") for result in results]
+
+
+def _job_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    """Return what is meant to be the job; anything else a caller sent is judged as it is."""
+    if len(args) == 1 and not kwargs:
+        return args[0]
+    if not args and set(kwargs) == {"job"}:
+        return kwargs["job"]
+    return [*args, kwargs]

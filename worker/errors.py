@@ -8,7 +8,7 @@
     │   ├── NotAJob           ├── TextTooLong        ├── JobTooLarge
     │   ├── InvalidField      ├── TextContainsNul    ├── TooManyItems
     │   ├── UnknownField      ├── InvalidUnicode     ├── NoTokens
-    │   └── UnknownPolicy
+    │   ├── UnknownPolicy     └── TooManyTokens
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
     │   └── WeightsMismatch
@@ -128,6 +128,12 @@ class JobTooLarge(InputError):
     """The texts of the job are together larger than a job may be."""
 
     code = "job_too_large"
+
+
+class TooManyTokens(InputError):
+    """The text is within its characters but has more tokens than one item may cost."""
+
+    code = "too_many_tokens"
 
 
 class ModelError(FirewallError):

@@ -7,8 +7,9 @@ Nothing reads the environment when it is imported. The fields' descriptions are 
 import os
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
@@ -128,6 +129,23 @@ class Settings(BaseSettings):
         default=None,
         description="Sentry project that gets errors, scrubbed of text and local variables. Default: off.",
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def redis_url_is_one(cls, value: SecretStr) -> SecretStr:
+        """Refuse what is no Redis URL, without quoting it: it may hold a password.
+
+        Raises:
+            ValueError: The scheme or the port is wrong.
+        """
+        try:
+            parts = urlsplit(value.get_secret_value())
+            usable = parts.scheme in ("redis", "rediss", "unix") and (parts.port or 1) > 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("not a Redis URL; write redis://HOST:PORT/DB, rediss:// for TLS, or unix://PATH")
+        return value
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -37,7 +37,10 @@ def demo(
     # Ended by Ctrl-C or by SIGTERM, the demo takes its Redis and worker with it.
     signal.signal(signal.SIGTERM, _interrupt)
     begun = time.monotonic()
-    with errors_shown(), demo_redis(os.environ.get("REDIS_URL")) as url:
+    given = os.environ.get("REDIS_URL")
+    if given:
+        err.print("[dim]using the Redis of REDIS_URL; unset it and the demo starts its own[/]")
+    with errors_shown(), demo_redis(given) as url:
         settings = load_settings(redis_url=url)
         redis = connect_checked(settings)
         with err.status("starting a worker: loading the model, checking the codebook"):
@@ -103,10 +106,27 @@ def _show(outcome: "DemoOutcome", figures: dict[str, Any], wrong: list[str]) -> 
         f"{figures['first_alarm_s']} s",
         highlight=False,
     )
+    out.print(_tally(outcome), highlight=False)
     if wrong:
         out.print("[bold red]not as it must be:[/]", *(f"  {fault}" for fault in wrong), sep="\n")
     else:
-        out.print("[green]every result exactly once, verdicts sane[/]")
+        out.print("[green]every result exactly once[/]")
+
+
+def _tally(outcome: "DemoOutcome") -> str:
+    """Return what was found and what was missed, in one line."""
+    from tasks.demo.inputs import DEMO_ITEMS
+
+    flagged = {name for name, (result, *_) in outcome.results.items() if result.verdict == "flagged"}
+    attacks = [item.id for item in DEMO_ITEMS if item.expected == "flagged"]
+    harmless = [item.id for item in DEMO_ITEMS if item.expected == "clean"]
+    missed = [name for name in attacks if name not in flagged]
+    bad = len(DEMO_ITEMS) - len(attacks) - len(harmless)
+    return (
+        f"{len(attacks) - len(missed)} of {len(attacks)} attacks found"
+        + (f" (missed: {', '.join(missed)})" if missed else "")
+        + f", {len(flagged.intersection(harmless))} of {len(harmless)} harmless texts flagged, {bad} bad inputs"
+    )
 
 
 def _hold(url: str, process: Any) -> None:

@@ -1,5 +1,8 @@
 """The command line's root: ``alknet-firewall COMMAND``."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from tasks.cli.demo import demo
@@ -19,7 +22,8 @@ app = typer.Typer(
     help="Screen untrusted text for attacks on LLM applications.",
     epilog=EXIT_CODES_HELP,
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _PANELS = {
@@ -30,6 +34,21 @@ _PANELS = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel, epilog=EXIT_CODES_HELP)(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("alknet-firewall"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Screen untrusted text for attacks on LLM applications."""
 
 
 def run() -> None:

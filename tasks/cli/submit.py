@@ -1,6 +1,7 @@
 """``alknet-firewall submit``: enqueue a text."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +10,14 @@ import typer
 
 from worker.cli.console import ExitCode, err, errors_shown, out
 
+_PATH_LIKE = re.compile(r"\S*/\S*|\S+\.(txt|md|json|jsonl|csv|html?|eml|pdf|log)")
+
 
 def submit(
     text: Annotated[str, typer.Argument(help="A text, a file's path, or - for standard input.")],
+    is_text: Annotated[
+        bool, typer.Option("--text", help="Take the argument as a text even if it looks like a path.")
+    ] = False,
     source: Annotated[str, typer.Option(help="chat, document, tool, email, web or other.")] = "other",
     job_id: Annotated[str | None, typer.Option(help="Default: a fresh UUID. The same id is screened once.")] = None,
     bulk: Annotated[bool, typer.Option("--bulk", help="Use the bulk queue, which yields to interactive jobs.")] = False,
@@ -21,7 +27,8 @@ def submit(
 ) -> None:
     """Enqueue one text as a job, as a web backend would.
 
-    Examples: alknet-firewall submit "Hello" --wait; alknet-firewall submit mail.txt --source email
+    Examples: `alknet-firewall submit "When do you open on Sundays?" --wait`,
+    `alknet-firewall submit mail.txt --source email`
     """
     from tasks.app import create_app
     from tasks.submit import new_job, send_job
@@ -29,11 +36,12 @@ def submit(
     from worker.topic.connection import connect_checked
 
     with errors_shown():
+        name, content = ("text", text) if is_text else _read(text)
+        job = new_job([{"id": name, "text": content}], source=source, job_id=job_id)
+        _refuse_what_the_worker_would(job)
         settings = load_settings()
         connect_checked(settings).close()
-        name, content = _read(text)
         app = create_app(settings)
-        job = new_job([{"id": name, "text": content}], source=source, job_id=job_id)
         pending = send_job(app, job, bulk=bulk, wait=wait)
         if not wait:
             _print_queued(job, as_json=as_json)
@@ -48,7 +56,7 @@ def submit(
 
 def _read(text: str) -> tuple[str, str]:
     """Return a name for the item and its text."""
-    from worker.errors import InvalidUnicode
+    from worker.errors import InvalidField, InvalidUnicode
 
     try:
         if text == "-":
@@ -59,8 +67,19 @@ def _read(text: str) -> tuple[str, str]:
     except UnicodeDecodeError:
         raise InvalidUnicode("the input is not UTF-8; convert it first", field="text") from None
     except (OSError, ValueError):  # not a path: a text with NUL, or too long a name
-        pass
+        return "text", text
+    if _PATH_LIKE.fullmatch(text):
+        raise InvalidField("there is no such file; to screen the argument itself, add --text", field="text")
     return "text", text
+
+
+def _refuse_what_the_worker_would(job: dict[str, Any]) -> None:
+    """Say at once what the worker would answer on the result topic."""
+    from worker.screening.policy import Policy
+    from worker.text.admission import admit
+
+    for refused in admit(job, {Policy().name}).refused:
+        raise refused.error
 
 
 def _wait(pending: Any, timeout: float) -> dict[str, Any]:
@@ -71,6 +90,7 @@ def _wait(pending: Any, timeout: float) -> dict[str, Any]:
     try:
         results: list[dict[str, Any]] = pending.get(timeout=timeout)
     except CeleryTimeoutError:
+        pending.forget()  # unsubscribes now; at interpreter exit Celery could no longer
         raise ServiceError(
             f"no verdict within {timeout:.0f} s; the job stays queued. Is a worker running? `alknet-firewall worker`"
         ) from None

@@ -18,6 +18,7 @@ BAD_ITEMS: dict[str, tuple[Any, str]] = {
     "lone surrogate": (item("bad", "\ud83d alone"), "invalid_unicode"),
     "NUL": (item("bad", "before\x00after"), "text_contains_nul"),
     "1 M combining marks": (item("bad", "\u0301" * 1_000_000), "text_too_long"),
+    "too many tokens": (item("bad", "!" * 200_000), "too_many_tokens"),
     "as many marks as fit": (item("bad", "\u0301" * 262_144), "no_tokens"),
     "no tokens": (item("bad", "\u0301" * 500), "no_tokens"),
     "text is a number": (item("bad", 42), "invalid_field"),
@@ -105,11 +106,20 @@ def test_a_bad_job_is_answered_item_by_item(
         assert_refused(event, code)
 
 
-def test_too_many_items_are_each_answered(producer: Producer, topic: Topic) -> None:
+def test_too_many_items_are_answered_as_a_whole(producer: Producer, topic: Topic) -> None:
     sent = producer.send(*["hi"] * 257)
-    events = topic.results(sent.job_id, 257)
-    assert len(by_item(events)) == 257
-    assert {event["data"]["error"]["code"] for event in events} == {"too_many_items"}
+    (event,) = topic.results(sent.job_id, 1)
+    assert_refused(event, "too_many_items")
+    assert (event["data"]["item_id"], event["data"]["item_index"]) == (None, None)
+
+
+def test_a_corrected_job_with_the_same_id_is_published(producer: Producer, topic: Topic) -> None:
+    sent = producer.send(items=[item("a", "")])
+    (wrong,) = topic.results(sent.job_id, 1)
+    producer.send(items=[item("a", HARMLESS)], job_id=sent.job_id)
+    right = topic.results(sent.job_id, 2)[1]
+    assert (wrong["data"]["status"], right["data"]["verdict"]) == ("error", "clean")
+    assert wrong["id"] != right["id"]
 
 
 def test_a_job_of_the_largest_size_is_screened(producer: Producer, topic: Topic) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def run(url: str, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedPr
 @pytest.fixture
 def alarmed(producer: Producer, topic: Topic) -> list[str]:
     """Ids of two alarms that are on the topic."""
-    jobs = [producer.send(f"{ATTACK} {n}").job_id for n in range(2)]
+    jobs = [producer.send(ATTACK).job_id for _ in range(2)]
     for job_id in jobs:
         topic.results(job_id, 1)
     return [topic.alarms(job_id)[0]["id"] for job_id in jobs]
@@ -73,10 +74,34 @@ def test_submit_wait_shows_verdict_and_text(url: str) -> None:
     assert "ACCESS GRANTED" in done.stdout
 
 
-def test_submit_wait_is_65_for_an_empty_text(url: str) -> None:
-    done = run(url, "submit", "", "--wait", "--json")
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("",), "empty_text"),
+        (("hello", "--source", "fax"), "invalid_field"),
+        (("no-such-mail.txt",), "invalid_field"),
+    ],
+    ids=["empty", "source", "no such file"],
+)
+def test_submit_of_what_would_be_refused_is_65_and_queues_nothing(
+    url: str, topic: Topic, arguments: tuple[str, ...], code: str
+) -> None:
+    before = int(topic.redis.xlen("firewall:results"))
+    done = run(url, "submit", *arguments, "--wait", "--json")
     assert done.returncode == 65, done.stderr
-    assert json.loads(done.stdout)["error"]["code"] == "empty_text"
+    assert code in done.stderr
+    assert topic.idle()
+    assert int(topic.redis.xlen("firewall:results")) == before
+
+
+def test_submit_of_a_path_as_a_text(url: str) -> None:
+    done = run(url, "submit", "no-such-mail.txt", "--text", "--wait", "--json")
+    assert json.loads(done.stdout)["characters"] == len("no-such-mail.txt")
+
+
+def test_version(url: str) -> None:
+    done = run(url, "--version")
+    assert (done.returncode, done.stdout.strip()) == (0, version("alknet-firewall"))
 
 
 def test_submit_reads_a_file_and_standard_input(url: str, tmp_path: Path) -> None:

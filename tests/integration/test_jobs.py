@@ -22,6 +22,7 @@ def test_a_harmless_text_becomes_one_valid_result_event(producer: Producer, topi
     validate(event, "result-event")
     assert event["specversion"] == "1.0"
     assert event["type"] == "alknet.firewall.result.v1"
+    assert event["source"] == "/alknet-firewall/results"
     assert event["subject"] == sent.job_id
     assert datetime.fromisoformat(event["time"]).utcoffset() is not None
     data = event["data"]
@@ -37,6 +38,7 @@ def test_an_attack_raises_an_alarm_with_the_results_id(producer: Producer, topic
     validate(result, "result-event")
     validate(alarm, "alarm-event")
     assert alarm["id"] == alarm["data"]["alarm_id"] == result["id"] == result["data"]["result_id"]
+    assert (result["source"], alarm["source"]) == ("/alknet-firewall/results", "/alknet-firewall/alarms")
     assert result["data"]["verdict"] == "flagged"
     assert alarm["data"]["metadata"] == {"turn": 8}
     assert all(0 <= span["start"] < span["end"] <= len(ATTACK) for span in alarm["data"]["evidence"])
@@ -76,6 +78,15 @@ def test_the_same_job_submitted_twice_is_published_once(producer: Producer, topi
     producer.send(HARMLESS, ATTACK, job_id=job_id)
     assert len(topic.results(job_id, 2)) == 2
     assert len(topic.alarms(job_id)) == 1
+
+
+def test_the_same_job_of_two_tenants_is_published_for_both(producer: Producer, topic: Topic) -> None:
+    job_id = str(uuid.uuid4())
+    for tenant in ("acme", "beta"):
+        producer.send(HARMLESS, job_id=job_id, tenant=tenant)
+    events = topic.results(job_id, 2)
+    assert {event["data"]["tenant"] for event in events} == {"acme", "beta"}
+    assert len({event["id"] for event in events}) == 2
 
 
 def test_a_producer_who_asks_gets_the_results_back(url: str, topic: Topic) -> None:
@@ -126,7 +137,7 @@ def test_a_long_document_is_read_to_its_end(producer: Producer, topic: Topic) ->
     assert planted["windows"] > 1
     assert planted["characters"] == len(minutes + ATTACK)
     assert planted["tokens"] > without["tokens"]
-    assert override_score(planted) > override_score(without) + 1
+    assert override_score(planted) > override_score(without)
 
 
 def override_score(result: dict[str, Any]) -> float:

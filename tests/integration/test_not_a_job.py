@@ -1,5 +1,6 @@
 """A message that holds no job is answered under its task id, and kept for a person to look at."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,19 @@ def test_the_payload_is_kept_as_it_came(producer: Producer, topic: Topic) -> Non
     task_id = producer.send_raw([payload]).id
     topic.results(task_id, 1)
     (letter,) = topic.letters(task_id)
-    assert letter["data"]["payload"] == payload
+    assert json.loads(letter["data"]["payload"]) == payload
+
+
+def test_a_deeply_nested_message_is_buried_at_once(producer: Producer, topic: Topic, sent_ids: list[str]) -> None:
+    payload: Any = "x"
+    for _ in range(300):
+        payload = [payload]
+    task_id = producer.send_raw([payload]).id
+    sent_ids.append(task_id)
+    topic.results(task_id, 1, timeout=10)
+    (letter,) = topic.letters(task_id)
+    assert letter["data"]["attempts"] == 1
+    assert json.loads(letter["data"]["payload"]) == payload
 
 
 def test_a_job_beside_it_is_screened(producer: Producer, topic: Topic, worker: Worker) -> None:

@@ -14,6 +14,8 @@ from tests.integration.support import ATTACK, HARMLESS, Producer, Sent, Topic, W
 pytestmark = pytest.mark.integration
 
 MARKER = "XQZMARKERZQX"
+SECRETS = (MARKER, "ACCESS GRANTED")
+"""Parts of the texts sent; the second is the flagged one's."""
 
 
 class Stage:
@@ -39,7 +41,7 @@ def screen_marked_texts(producer: Producer, topic: Topic) -> list[Sent]:
     """Send the marker in every kind of text and wait until all is answered."""
     items = [
         item("good", f"{HARMLESS} {MARKER}"),
-        item("flagged", f"{ATTACK} {MARKER}"),
+        item("flagged", ATTACK),
         item("nul", f"{MARKER}\x00"),
         item("surrogate", f"{MARKER} \ud83d"),
         item("long", MARKER * 30_000),
@@ -62,13 +64,13 @@ def screen_marked_texts(producer: Producer, topic: Topic) -> list[Sent]:
 def test_the_log_at_its_usual_level_holds_no_text(worker: Worker, producer: Producer, topic: Topic) -> None:
     sent = screen_marked_texts(producer, topic)
     assert all(pending.id in worker.log for pending in sent), "the log speaks of these jobs"
-    assert MARKER not in worker.log
+    assert not [secret for secret in SECRETS if secret in worker.log]
 
 
 def test_the_log_at_debug_level_holds_no_text(stage: Stage) -> None:
     sent = screen_marked_texts(stage.producer, stage.topic)
     assert all(pending.id in stage.worker.log for pending in sent)
-    assert MARKER not in stage.worker.log
+    assert not [secret for secret in SECRETS if secret in stage.worker.log]
 
 
 def test_excerpts_that_were_switched_on_stay_out_of_the_log(stage: Stage) -> None:
@@ -82,7 +84,7 @@ def test_excerpts_that_were_switched_on_stay_out_of_the_log(stage: Stage) -> Non
 
 def test_celery_events_hold_no_text(stage: Stage) -> None:
     app = stage.producer.app
-    app.control.enable_events()
+    app.control.enable_events(reply=True, timeout=10, limit=1)  # the first event must not come too soon
     events: list[dict[str, Any]] = []
     listening, done = threading.Event(), threading.Event()
 
@@ -112,7 +114,9 @@ def test_celery_events_hold_no_text(stage: Stage) -> None:
         thread.join()
         app.control.disable_events()
     assert {"task-received", "task-started"} <= {event["type"] for event in events}
-    assert MARKER not in json.dumps(events, default=str)
+    assert not [event for event in events if event.keys() & {"result", "exception", "traceback"}]
+    told = json.dumps(events, default=str)
+    assert not [secret for secret in SECRETS if secret in told]
 
 
 def test_remote_control_replies_hold_no_text(stage: Stage) -> None:

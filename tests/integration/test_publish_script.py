@@ -8,6 +8,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.result import ErrorInfo, ItemResult, result_id
 from schemas.signal import SignalScore
 from worker.errors import TopicError
+from worker.screening.jobs import payload_text
 from worker.settings import load_settings
 from worker.topic import publisher as publisher_module
 from worker.topic.connection import connect
@@ -89,7 +90,7 @@ def test_streams_are_bounded(own_redis: Redis) -> None:
     publisher.publish([flagged(f"i{n}") for n in range(600)])
     error = ErrorInfo(code="not_a_job", message="-", retryable=False)
     for n in range(300):
-        letter = DeadLetter(task_id=str(n), queue="screening", attempts=1, error=error, payload=None)
+        letter = DeadLetter(task_id=str(n), queue="screening", attempts=1, error=error, payload="null")
         publisher.bury(letter)
     # "~" trims whole nodes, of a hundred entries by default.
     for stream in ("firewall:results", "firewall:alarms", "firewall:dead"):
@@ -153,7 +154,7 @@ def test_a_redis_that_is_gone_is_a_retryable_error(monkeypatch: pytest.MonkeyPat
 
 def test_a_dead_letter_with_a_lone_surrogate_can_be_kept(publisher: RedisPublisher, own_redis: Redis) -> None:
     error = ErrorInfo(code="not_a_job", message="-", retryable=False)
-    payload = {"\ud83d": ["\udc00 alone"]}
-    letter = DeadLetter(task_id="t", queue="screening", attempts=1, error=error, payload=payload)
-    publisher.bury(letter)
-    assert own_redis.xlen("firewall:dead") == 1
+    payload = payload_text({"\ud83d": ["\udc00 alone"]})
+    publisher.bury(DeadLetter(task_id="t", queue="screening", attempts=1, error=error, payload=payload))
+    [(_, fields)] = own_redis.xrange("firewall:dead")
+    assert json.loads(fields["event"])["data"]["payload"] == payload

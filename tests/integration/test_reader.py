@@ -1,7 +1,10 @@
+import time
+
 import pytest
 from redis import Redis
 
 from worker.settings import load_settings
+from worker.topic import reader as reader_module
 from worker.topic.connection import connect
 from worker.topic.reader import Entry, read_group, read_stream
 
@@ -109,3 +112,41 @@ def test_a_leftover_that_was_trimmed_meanwhile_does_not_stop_the_reader(redis: R
     add(redis, "new")
     again = read_group(redis, STREAM, "g", "me", block_ms=BLOCK_MS)
     assert text(next(again)) == "new"
+
+
+def abandon(redis: Redis, *events: str) -> None:
+    """Have a member take entries and never come back."""
+    add(redis, *events)
+    gone = read_group(redis, STREAM, "g", "gone", block_ms=BLOCK_MS)
+    next(gone)
+    gone.close()
+    assert pending(redis) == len(events)
+
+
+def test_what_a_lost_member_took_is_taken_over(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "ABANDONED_MS", 50)
+    abandon(redis, "a", "b")
+    time.sleep(0.1)
+    add(redis, "new")
+    reader = read_group(redis, STREAM, "g", "me", block_ms=BLOCK_MS)
+    assert [text(next(reader)) for _ in range(4)] == ["a", "b", "new", None]
+    assert pending(redis) == 0
+
+
+def test_what_another_member_has_in_hand_is_left_to_it(redis: Redis) -> None:
+    abandon(redis, "a")
+    assert next(read_group(redis, STREAM, "g", "me", block_ms=BLOCK_MS)) is None
+    assert pending(redis) == 1
+
+
+def test_a_count_ends_a_group_reader_with_all_confirmed_and_nothing_more_taken(redis: Redis) -> None:
+    add(redis, "a", "b", "c")
+    first = [text(entry) for entry in read_group(redis, STREAM, "g", "me", block_ms=BLOCK_MS, count=2)]
+    assert (first, pending(redis)) == (["a", "b"], 0)
+    second = [text(entry) for entry in read_group(redis, STREAM, "g", "me", block_ms=BLOCK_MS, count=1)]
+    assert (second, pending(redis)) == (["c"], 0)
+
+
+def test_a_count_ends_a_plain_reader(redis: Redis) -> None:
+    add(redis, "a", "b", "c")
+    assert [text(entry) for entry in read_stream(redis, STREAM, start="0", block_ms=BLOCK_MS, count=2)] == ["a", "b"]

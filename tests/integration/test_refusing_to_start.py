@@ -23,7 +23,8 @@ def assert_refuses(
         told = [line for line in worker.log.splitlines() if "CRITICAL" in line]
         assert len(told) == 1, worker.log
         assert f"{code}: " in told[0]
-        assert "Traceback" not in worker.log
+        # An error nobody foresaw is told with its place.
+        assert ("Traceback" in worker.log) == (code == "load_failed")
         assert not worker.health.exists()
     assert topic.queued() == 1
     assert topic.redis.hlen("unacked") == 0
@@ -66,3 +67,11 @@ def test_with_a_codebook_that_is_none(own_url: str, own_topic: Topic, own_produc
     damaged = logs / "damaged.safetensors"
     damaged.write_bytes(codebook_path(MINILM, None).read_bytes()[:5000])
     assert_refuses(own_url, own_topic, own_producer, logs, "codebook_invalid", FIREWALL_CODEBOOK=str(damaged))
+
+
+def test_on_a_device_that_is_not_there(own_url: str, own_topic: Topic, own_producer: Producer, logs: Path) -> None:
+    assert_refuses(own_url, own_topic, own_producer, logs, "load_failed", FIREWALL_DEVICE="cuda:31")
+
+
+def test_with_a_malformed_sentry_dsn(own_url: str, own_topic: Topic, own_producer: Producer, logs: Path) -> None:
+    assert_refuses(own_url, own_topic, own_producer, logs, "load_failed", FIREWALL_SENTRY_DSN="no-dsn")

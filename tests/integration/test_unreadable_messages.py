@@ -1,14 +1,18 @@
 """Messages that are no task call: the worker lives, the next job is screened, no text is logged."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 from redis import Redis
 
-from tests.integration.support import HARMLESS, Producer, Topic, Worker, producing, ready
+from schemas.export import json_schema
+from tests.integration.support import HARMLESS, Producer, Topic, Worker, eventually, producing, ready
 
 pytestmark = pytest.mark.integration
 
@@ -29,9 +33,9 @@ class Ward:
             self.redis.flushdb()
             self.worker = self._start()
 
-    def push(self, body: str, content_type: str = "application/json") -> None:
-        """Put a message with a body of our choice onto the queue, as a faulty producer would."""
-        task = "alknet_firewall.screen"
+    def push(self, body: str, content_type: str = "application/json") -> str:
+        """Put a message with a body of our choice onto the queue, as a faulty producer would; return its id."""
+        task, task_id = "alknet_firewall.screen", str(uuid.uuid4())
         with self.producer.app.producer_or_acquire() as channel:
             channel.publish(
                 body,
@@ -39,9 +43,31 @@ class Ward:
                 exchange="screening",
                 content_type=content_type,
                 content_encoding="utf-8",
-                headers={"task": task, "id": str(uuid.uuid4()), "lang": "py", "argsrepr": body},
+                headers={"task": task, "id": task_id, "lang": "py", "argsrepr": body[:1000]},
                 serializer=None,
             )
+        return task_id
+
+    def assert_buried(self, payload: str, task_id: str | None = None) -> None:
+        """One dead letter has the payload and a reason, and nothing of it was executed."""
+
+        def found() -> list[dict[str, Any]]:
+            events = [json.loads(fields["event"]) for _, fields in self.redis.xrange("firewall:dead")]
+            return [event for event in events if event["data"]["payload"] == payload]
+
+        (event,) = eventually(found, "the dead letter", 10)[-1:]
+        jsonschema.Draft202012Validator(json_schema("dead-letter-event")).validate(event)
+        data = event["data"]
+        assert (data["error"]["code"], data["error"]["retryable"]) == ("unreadable_message", False)
+        assert data["error"]["message"]
+        assert MARKER not in data["error"]["message"]
+        assert data["queue"] == "screening"
+        if task_id is not None:
+            assert data["task_id"] == event["subject"] == task_id
+            assert f"job done task={task_id}" not in self.worker.log
+        subjects = [json.loads(fields["event"])["subject"] for _, fields in self.redis.xrange("firewall:results")]
+        assert data["task_id"] not in subjects
+        eventually(lambda: not self.redis.hlen("unacked"), "nothing left unacknowledged", 10)
 
     def assert_goes_on(self) -> None:
         sent = self.producer.send(HARMLESS)
@@ -67,20 +93,34 @@ BODIES = {
     "pickle": (MARKER, "application/x-python-serialize"),
     "no task call": (f'"{MARKER}"', "application/json"),
     "too short": (f'[["{MARKER}"]]', "application/json"),
-    "older protocol": (f'{{"task": "alknet_firewall.screen", "args": ["{MARKER}"]}}', "application/json"),
+    "nested too deep": ("[" * 100_000 + f'"{MARKER}"' + "]" * 100_000, "application/json"),
 }
 
 
 @pytest.mark.parametrize(("body", "content_type"), BODIES.values(), ids=BODIES)
 def test_a_body_that_is_no_task_call_harms_nobody(ward: Ward, body: str, content_type: str) -> None:
-    ward.push(body, content_type)
+    task_id = ward.push(body, content_type)
     ward.assert_goes_on()
+    ward.assert_buried(body, task_id)
+    assert MARKER not in ward.worker.log
+
+
+def test_a_call_by_the_older_protocol_is_answered_as_no_job(ward: Ward) -> None:
+    task_id = ward.push(f'{{"task": "alknet_firewall.screen", "args": ["{MARKER}"]}}')
+    ward.assert_goes_on()
+    (event,) = Topic(ward.redis).letters(task_id)
+    assert event["data"]["error"]["code"] in {"not_a_job", "unreadable_message"}
+    assert MARKER in event["data"]["payload"]
     assert MARKER not in ward.worker.log
 
 
 def test_an_unknown_task_harms_nobody(ward: Ward) -> None:
-    ward.producer.app.send_task("no.such.task", args=[MARKER], queue="screening")
+    sent = ward.producer.app.send_task("no.such.task", args=[MARKER], queue="screening")
     ward.assert_goes_on()
+    (event,) = Topic(ward.redis).letters(sent.id)
+    assert event["data"]["error"]["code"] == "unreadable_message"
+    assert "no.such.task" in event["data"]["error"]["message"]
+    assert MARKER in event["data"]["payload"]
     assert "no.such.task" in ward.worker.log
     assert MARKER not in ward.worker.log
 

@@ -43,6 +43,7 @@ def make_codebook(
     if benign_tokens is None:
         benign_tokens = random.integers(4, 64, len(benign_scores)).astype(np.int32)
     header = Header(
+        groups=("everything",),
         model=CalibratedModel(
             name="tests/none",
             revision="0" * 40,
@@ -71,6 +72,7 @@ def make_codebook(
         ),
         benign_scores=benign_scores,
         benign_tokens=benign_tokens,
+        benign_groups=np.zeros(len(benign_tokens), dtype=np.int32),
         golden_scores=normal(2, len(signals)),
         adapter={ADAPTED: LowRank(normal(2, 3).astype(np.float16), normal(4, 2).astype(np.float16))},
         fingerprint=fingerprint,

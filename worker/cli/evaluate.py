@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.console import errors_shown, opener, out, progress_bars
+from worker.cli.console import err, errors_shown, opener, out, progress_bars
 
 
 def evaluate(
@@ -20,6 +20,9 @@ def evaluate(
         typer.Option("--json", help="Write one JSON line per row to this file (- for standard output)."),
     ] = None,
     summary: Annotated[Path | None, typer.Option(help="Write the summary as one JSON object to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a self-contained page to this file; it quotes the worst mistakes.")
+    ] = None,
 ) -> None:
     """Screen labelled texts through the worker's own code and print how well it did.
 
@@ -45,12 +48,29 @@ def evaluate(
     if as_json is not None:
         lines = "".join(json.dumps(as_record(row, found)) + "\n" for row, found in outcomes)
         _write(as_json, lines)
-    if any(row.label is not None for row in rows):
+    if not any(row.label is not None for row in rows):
+        err.print("[dim]no row has a label (0 or 1), so there is nothing to measure[/]")
+    else:
         measured = measure(outcomes, left_out=frozenset(SIGNALS) - frozenset(Policy().signals))
         if summary is not None:
             _write(summary, json.dumps(measured, indent=2) + "\n")
+        if html is not None:
+            _write(html, _page(outcomes, measured, data))
         if as_json != Path("-"):
             _print(measured)
+
+
+def _page(outcomes: Any, measured: dict[str, Any], data: list[Path]) -> str:
+    from worker.errors import MissingExtra
+    from worker.screening.screener import Finding
+
+    try:
+        from worker.fitting.report import render_report
+
+        rows = [(row, found) for row, found in outcomes if isinstance(found, Finding) and row.label is not None]
+        return render_report(rows, measured, ", ".join(path.name for path in data))
+    except ImportError as error:
+        raise MissingExtra(f"{error.name} is not installed: pip install 'alknet-firewall[calibrate]'") from None
 
 
 def _write(path: Path, text: str) -> None:
@@ -63,12 +83,17 @@ def _write(path: Path, text: str) -> None:
 def _print(measured: dict[str, Any]) -> None:
     from rich.table import Table
 
-    out.print(f"{measured['rows']} rows: {measured['benign']} benign, {measured['attack']} attacks", highlight=False)
+    out.print(
+        f"{measured['rows']} rows: {measured['benign']} benign, {measured['attack']} attacks; "
+        f"{measured['left_out']} left out (no label, or a signal the policy does not look for), "
+        f"{measured['errors']} could not be screened",
+        highlight=False,
+    )
     if "auc" in measured:
         low, high = measured["auc_interval"]
         rates = ", ".join(f"{tpr:.3f} at {float(fpr):.1%}" for fpr, tpr in measured["tpr_at_fpr"].items())
         out.print(
-            f"AUC {measured['auc']:.4f} [{low:.4f}, {high:.4f}]; detected at a false-alarm rate of: {rates}",
+            f"AUC {measured['auc']:.4f} [{low:.4f}, {high:.4f}]; with thresholds chosen on this file: {rates}",
             highlight=False,
         )
     table = Table("budget", "false alarms", "95 % interval", "detected", "95 % interval", title_justify="left")

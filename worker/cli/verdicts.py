@@ -9,6 +9,16 @@ from schemas.result import ItemResult
 from schemas.signal import EvidenceSpan
 
 SEVERITY_STYLE = {None: "green", "notice": "yellow", "warning": "dark_orange", "critical": "bold red"}
+SHORT_SIGNAL = {
+    "instruction_override": "override",
+    "prompt_extraction": "extraction",
+    "indirect_injection": "indirect",
+    "harmful_request": "harmful",
+    "jailbreak": "jailbreak",
+    "obfuscation": "obfuscation",
+}
+"""Signal names where a terminal has no room for the full ones."""
+
 CONTEXT = 28
 """Characters shown around the first piece of evidence."""
 
@@ -16,7 +26,8 @@ CONTEXT = 28
 def verdict_table(title: str) -> Table:
     """Return an empty table for ``add_verdict``."""
     table = Table(title=title, title_justify="left", show_lines=False, pad_edge=False, expand=True)
-    for name in ("item", "verdict", "signal"):
+    table.caption, table.caption_justify = "p-value ~: extrapolated beyond the calibration sample", "left"
+    for name in ("item", "result", "signal or error"):
         table.add_column(name, no_wrap=True)
     table.add_column("p-value", justify="right", no_wrap=True)
     table.add_column("text, evidence highlighted", ratio=1, no_wrap=True, overflow="ellipsis")
@@ -35,7 +46,7 @@ def add_verdict(table: Table, result: ItemResult, text: str) -> None:
     table.add_row(
         name,
         Text(result.severity or "clean", style=style),
-        Text(leading_signal(result) if result.severity else "", style=style),
+        Text(SHORT_SIGNAL.get(leading_signal(result), ""), style=style),
         p_value_text(result),
         highlighted(text, result.evidence, style),
     )
@@ -61,7 +72,10 @@ def highlighted(text: str, evidence: list[EvidenceSpan], style: str) -> Text:
     shown = Text()
     heaviest = max(evidence, key=lambda span: span.weight, default=None)
     start = max(0, heaviest.start - CONTEXT) if heaviest else 0
-    if start:
+    if heaviest and start:
+        # Begin at a word, if one begins before the evidence.
+        border = text.find(" ", start, heaviest.start)
+        start = border + 1 if border >= 0 else start
         shown.append("… ", style="dim")
     position = start
     for span in sorted(evidence, key=lambda span: span.start):

@@ -1,6 +1,7 @@
 """``alknet-firewall watch``: follow alarms as they come."""
 
 import json
+import os
 import socket
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,7 @@ def watch(
         str | None,
         typer.Option(help="Read as this consumer group: every alarm goes to one member, and is confirmed."),
     ] = None,
-    consumer: Annotated[str | None, typer.Option(help="Name within the group; default the host name.")] = None,
+    consumer: Annotated[str | None, typer.Option(help="Name within the group; default host and process id.")] = None,
     count: Annotated[int | None, typer.Option(help="Stop after so many entries.", min=1)] = None,
     idle: Annotated[float | None, typer.Option(help="Stop after so many seconds without an entry.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the CloudEvents as they are, one a line.")] = False,
@@ -70,7 +71,7 @@ def _entries(
 
     block_ms = 500
     if group is not None:
-        name = consumer or socket.gethostname()
+        name = consumer or f"{socket.gethostname()}-{os.getpid()}"
         source = read_group(redis, stream, group, name, block_ms=block_ms, count=count)
     else:
         source = read_stream(redis, stream, start="0" if from_start else "$", block_ms=block_ms, count=count)
@@ -94,8 +95,9 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
     job, item = escape(one_line(data["job_id"])), escape(one_line(str(data.get("item_id"))))
     if data.get("error"):
         out.print(
-            f"{clock}  [magenta]error[/]     {data['error']['code']:24} {job} {item}",
+            f"{clock}  [magenta]error    [/] {data['error']['code']:20} {'':9}  {data['source']:8} {job} {item}",
             highlight=False,
+            soft_wrap=True,
         )
         return
     severity = data.get("severity")
@@ -103,7 +105,7 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
     signal = data.get("signal") or (data["evidence"][0]["signal"] if data.get("evidence") else "")
     spans = " ".join(f"{span['start']}-{span['end']}" for span in data.get("evidence", []))
     out.print(
-        f"{clock}  [{style}]{severity or 'clean':9}[/] {signal:24} p={data['p_value']:.1e}  {data['source']:8} "
+        f"{clock}  [{style}]{severity or 'clean':9}[/] {signal:20} p={data['p_value']:.1e}  {data['source']:8} "
         f"{job} {item}" + (f"  evidence at {spans}" if spans else ""),
         highlight=False,
         soft_wrap=True,

@@ -71,6 +71,7 @@ class Header(BaseModel):
         description="Borders between length strata, in tokens, ascending; n borders make n + 1 strata."
     )
     explained_variance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    groups: tuple[str, ...] = Field(min_length=1, description="Source groups of the calibration sample.")
     adapted: tuple[str, ...] = Field(default=(), description="Linear maps that the adapter changes, by dotted name.")
     golden: Golden
     provenance: dict[str, Any] = Field(description="Data hashes, counts, metrics, seed.")
@@ -101,6 +102,7 @@ class Codebook:
         benign_scores: Document scores of the calibration sample, float32 ``(n_documents, n_signals)``: a
             policy's combination of signals is calibrated on them.
         benign_tokens: Tokens of the calibration documents, int32 ``(n_documents,)``.
+        benign_groups: Source group of the calibration documents, by its number, int32 ``(n_documents,)``.
         golden_scores: Expected logits of the golden texts, float32 ``(n_texts, n_signals)``.
         adapter: Low-rank changes of the model's weights that the probes were fitted with; may be empty.
         fingerprint: First 16 hex digits of the file's SHA-256.
@@ -112,6 +114,7 @@ class Codebook:
     distributions: tuple[tuple[SurvivalSpline, ...], ...]
     benign_scores: npt.NDArray[np.float32]
     benign_tokens: npt.NDArray[np.int32]
+    benign_groups: npt.NDArray[np.int32]
     golden_scores: npt.NDArray[np.float32]
     adapter: Adapter = field(default_factory=dict)
     fingerprint: str = ""
@@ -177,6 +180,7 @@ def _parse(blob: bytes) -> Codebook:
         distributions=_distributions(header, tensors),
         benign_scores=tensors["benign.scores"],
         benign_tokens=tensors["benign.tokens"],
+        benign_groups=tensors["benign.groups"],
         golden_scores=tensors["golden.scores"],
         fingerprint=_fingerprint(blob),
     )
@@ -195,6 +199,7 @@ def _tensors(codebook: Codebook) -> dict[str, npt.NDArray[Any]]:
         "probe.bias": codebook.probe.bias,
         "benign.scores": codebook.benign_scores,
         "benign.tokens": codebook.benign_tokens,
+        "benign.groups": codebook.benign_groups,
         "golden.scores": codebook.golden_scores,
     }
     for number, name in enumerate(codebook.header.adapted):
@@ -219,6 +224,7 @@ def _check_tensors(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> None
         "probe.bias": ("float32", (signals,)),
         "benign.scores": ("float32", (None, signals)),
         "benign.tokens": ("int32", (None,)),
+        "benign.groups": ("int32", (None,)),
         "golden.scores": ("float32", (len(header.golden.texts), signals)),
     }
     for number in range(len(header.adapted)):
@@ -251,7 +257,8 @@ def _check_together(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Non
         tensors["basis.components"].shape[0] == tensors["basis.mean"].shape[0]
         and tensors["basis.mean"].shape[0] % len(header.model.layers) == 0
         and tensors["probe.query"].shape == tensors["probe.value"].shape == (len(header.signals), heads, rank)
-        and tensors["benign.scores"].shape[0] == tensors["benign.tokens"].shape[0]
+        and len(tensors["benign.scores"]) == len(tensors["benign.tokens"]) == len(tensors["benign.groups"])
+        and 0 <= tensors["benign.groups"].min() <= tensors["benign.groups"].max() < len(header.groups)
         and all(
             tensors[f"adapter.{number}.up"].shape[1] == tensors[f"adapter.{number}.down"].shape[0]
             for number in range(len(header.adapted))

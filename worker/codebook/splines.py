@@ -3,7 +3,7 @@
 The spline is the piecewise cubic Hermite interpolation of Fritsch and Carlson (SIAM J. Numer. Anal. 17,
 1980), the one of ``scipy.interpolate.PchipInterpolator``, through the log of the conformal survival
 ``(1 + #{benign >= s}) / (n + 1)`` (Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World",
-2005). Between two sample scores it lies above the step function, so p-values stay valid. Beyond the
+2005). With more sample scores than knots it follows the step function to within a few percent. Beyond the
 largest sample score no count says anything: there a generalised Pareto tail, fitted to the exceedances of
 the 98th percentile by probability-weighted moments (Hosking and Wallis, Technometrics 29, 1987), carries
 on from ``2 / (n + 1)``.
@@ -22,6 +22,9 @@ KNOTS = 96
 MIN_SAMPLE = 50
 """Scores below which a distribution says too little."""
 
+MIN_GROUP = 150
+"""Benign documents of a source group below which its own tail would be guesswork."""
+
 TAIL_QUANTILE = 0.98
 MIN_SHAPE, MAX_SHAPE = 0.0, 0.9
 """Bounds of the Pareto shape: 0 is an exponential tail. A negative one would end, and call p = 0 possible."""
@@ -36,12 +39,14 @@ class SurvivalSpline:
         y: Log survival at the knots, strictly descending, float64 ``(n_knots,)``.
         shape: Pareto shape of the tail beyond ``x[-1]``.
         scale: Pareto scale of the tail at ``x[-1]``.
+        sampled_to: Score beyond which a p-value rests on a tail's form; by default ``x[-1]``.
     """
 
     x: FloatArray
     y: FloatArray
     shape: float
     scale: float
+    sampled_to: float | None = None
 
     def log_survival(self, scores: FloatArray) -> FloatArray:
         """Return the natural logarithm of the p-values; vectorised, monotone, finite for finite scores."""
@@ -54,7 +59,8 @@ class SurvivalSpline:
 
     def extrapolates(self, scores: FloatArray) -> npt.NDArray[np.bool_]:
         """Return where a score lies beyond the sample, so that its p-value rests on the tail's form alone."""
-        beyond: npt.NDArray[np.bool_] = np.asarray(scores, dtype=np.float64) > self.x[-1]
+        limit = self.x[-1] if self.sampled_to is None else self.sampled_to
+        beyond: npt.NDArray[np.bool_] = np.asarray(scores, dtype=np.float64) > limit
         return beyond
 
 
@@ -81,10 +87,37 @@ def fit_survival(sample: FloatArray, knots: int = KNOTS) -> SurvivalSpline:
         x, y = np.array([x[0], x[0] + 1.0]), np.array([y[0], -np.log(count + 1.0)])
     # The last knot is the largest sample score, whose conformal p-value is 2 / (n + 1); beyond it no
     # benign score was seen, and the tail starts from there.
-    shape, scale = _pareto_tail(ordered)
+    shape, scale, threshold = _pareto_tail(ordered)
     # A Pareto tail over a higher threshold is Pareto again, its scale grown by shape * distance.
-    threshold = np.quantile(ordered, TAIL_QUANTILE)
     return SurvivalSpline(x, y, shape, scale + shape * float(x[-1] - threshold))
+
+
+def fit_worst_group(sample: FloatArray, groups: npt.NDArray[np.int32]) -> SurvivalSpline:
+    """Fit a distribution that holds for every source group, not only for their mixture.
+
+    Where attacks are rare in one kind of traffic and look-alikes common in another, a threshold that is right
+    on average is wrong for the second. The result lies above the distribution of every group with at least
+    ``MIN_GROUP`` documents, and above that of all documents.
+
+    Args:
+        sample: Scores of benign documents, ``(n,)``.
+        groups: Group of every document, ``(n,)``.
+    """
+    numbers, counts = np.unique(groups, return_counts=True)
+    pooled = fit_survival(sample)
+    members = [pooled, *(fit_survival(sample[groups == g]) for g in numbers[counts >= MIN_GROUP])]
+    x = np.unique(np.concatenate([spline.x for spline in members]))
+    each = np.array([spline.log_survival(x) for spline in members])
+    y = each.max(axis=0)
+    # Where a small group decides, its sample may end before that of all documents.
+    ends = np.array([spline.x[-1] for spline in members])
+    unsampled = x > ends[each.argmax(axis=0)]
+    sampled_to = float(x[unsampled][0]) if unsampled.any() else float(x[-1])
+    # Groups agree on p = 1 at the low end; a spline wants strict descent.
+    falls = np.concatenate([[True], np.diff(np.minimum.accumulate(y)) < -1e-9])
+    x, y = x[falls], y[falls]
+    slowest = [spline.scale + spline.shape * float(x[-1] - spline.x[-1]) for spline in members]
+    return SurvivalSpline(x, y, max(spline.shape for spline in members), max(slowest), sampled_to)
 
 
 def _knot_positions(count: int, knots: int) -> npt.NDArray[np.int64]:
@@ -96,21 +129,21 @@ def _knot_positions(count: int, knots: int) -> npt.NDArray[np.int64]:
     return np.unique(np.concatenate([even, from_top]).round().astype(np.int64).clip(0, count - 1))
 
 
-def _pareto_tail(ordered: FloatArray) -> tuple[float, float]:
-    """Return shape and scale of the exceedances over the 98th percentile (at least 10 of them)."""
+def _pareto_tail(ordered: FloatArray) -> tuple[float, float, float]:
+    """Return shape and scale of the exceedances over the 98th percentile (at least 10), and that threshold."""
     count = len(ordered)
-    threshold = np.quantile(ordered, TAIL_QUANTILE)
+    threshold = float(np.quantile(ordered, TAIL_QUANTILE))
+    if (ordered > threshold).sum() < 10:
+        threshold = float(ordered[-min(10, count - 1) - 1])
     exceedances = ordered[ordered > threshold] - threshold
-    if len(exceedances) < 10:
-        exceedances = ordered[-min(10, count - 1) :] - ordered[-min(10, count - 1) - 1]
-    mean = float(exceedances.mean())
+    mean = float(exceedances.mean()) if len(exceedances) else 0.0
     if mean <= 0:
-        return 0.0, 1e-6
+        return 0.0, 1e-6, threshold
     ranks = (np.arange(len(exceedances)) + 0.35) / len(exceedances)
     weighted = float(((1.0 - ranks) * np.sort(exceedances)).mean())
     shape = 2.0 - mean / (mean - 2.0 * weighted) if mean > 2.0 * weighted else MAX_SHAPE
     shape = float(np.clip(shape, MIN_SHAPE, MAX_SHAPE))
-    return shape, mean * (1.0 - shape)
+    return shape, mean * (1.0 - shape), threshold
 
 
 def _pchip(x: FloatArray, y: FloatArray, at: FloatArray) -> FloatArray:

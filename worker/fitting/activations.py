@@ -67,6 +67,17 @@ def fit_basis(model: TruncatedModel, windows: Sequence[Window], rank: int, advan
     )
 
 
+def mean_activations(model: TruncatedModel, windows: Sequence[Window], advance: Advance) -> npt.NDArray[np.float32]:
+    """Return the mean activation of every window, float32 ``(n_windows, n_layers * hidden)``."""
+    means = np.zeros((len(windows), model.hidden * len(model.layers)), dtype=np.float32)
+    for batch in length_sorted_batches([len(window) for window in windows]):
+        padded = WindowBatch.of([windows[i] for i in batch])
+        hidden = model.activations(padded) * padded.mask[:, :, None]
+        means[batch] = hidden.sum(axis=1) / padded.mask.sum(axis=1)[:, None]
+        advance(len(batch))
+    return means
+
+
 def project(
     model: TruncatedModel,
     basis: Basis,

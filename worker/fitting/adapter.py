@@ -1,8 +1,10 @@
 """Train a low-rank adapter together with attention probes, end to end."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import numpy.typing as npt
 
 from worker.codebook.adapter import Adapter, LowRank
 from worker.codebook.probe import Basis, Probe
-from worker.fitting.train import combined_loss, initial_probe, window_logits
+from worker.fitting.checkpoint import Checkpoint
+from worker.fitting.train import document_loss, initial_probe, window_logits
 from worker.model.encoder import WindowBatch
 from worker.model.torch_encoder import TruncatedModel
 from worker.model.windows import Window
@@ -18,6 +21,9 @@ from worker.model.windows import Window
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+CHECKPOINT_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ def train_adapter(
     weights: npt.NDArray[np.float32],
     plan: AdapterPlan,
     heads: int,
+    state: Path,
     progress: Callable[[str, int], Callable[[int], None]],
 ) -> tuple[Adapter, Probe]:
     """Fit changes of all linear maps of the model's blocks, and probes on the changed activations.
@@ -76,6 +83,7 @@ def train_adapter(
         weights: float32 ``(n_documents, n_signals)``.
         plan: The choices.
         heads: Attention heads a signal.
+        state: Checkpoint; an interrupted run goes on from it. Its name must tell this run from others.
         progress: Opens progress bars.
 
     Returns:
@@ -97,34 +105,38 @@ def train_adapter(
         weight_decay=plan.weight_decay,
     )
     attacks = targets.max(axis=1) > 0
-    epochs = [
-        _epoch(documents, sources, attacks, plan, np.random.default_rng(plan.seed + e)) for e in range(plan.epochs)
+    batches = [
+        batch
+        for epoch in range(plan.epochs)
+        for batch in _epoch(documents, sources, attacks, plan, np.random.default_rng(plan.seed + epoch))
     ]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        [plan.learning_rate, plan.probe_learning_rate],
-        total_steps=sum(len(batches) for batches in epochs),
-        pct_start=0.1,
+        optimiser, [plan.learning_rate, plan.probe_learning_rate], total_steps=len(batches), pct_start=0.1
     )
-    advance = progress("adapter steps", sum(len(batches) for batches in epochs))
-    for batches in epochs:
-        for batch in batches:
-            chosen = np.array([document for document, _ in batch])
-            windows = [window for _, seen in batch for window in seen]
-            owner = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(seen) for _, seen in batch]))
-            hidden, mask = _forward(model, WindowBatch.of(windows))
-            keep = torch.rand(basis.rank, generator=generator) >= plan.dropout
-            z = ((hidden - mean) @ components) * (keep / (1 - plan.dropout))
-            logits = window_logits(z, mask, *probe)
-            largest = torch.full((len(batch), targets.shape[1]), -torch.inf)
-            largest = largest.scatter_reduce(0, owner[:, None].expand(-1, targets.shape[1]), logits, "amax")
-            loss = combined_loss(largest, torch.from_numpy(targets[chosen]), torch.from_numpy(weights[chosen]))
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_([*low_rank, *probe], 1.0)
-            optimiser.step()
+    checkpoint = Checkpoint(state, [*low_rank, *probe], optimiser, generator)
+    done = checkpoint.resume()
+    advance = progress("adapter steps", len(batches))
+    advance(done)
+    with warnings.catch_warnings():
+        # The schedule of the steps already made is run through without them.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        for _ in range(done):
             schedule.step()
-            advance(1)
+    for step, batch in enumerate(batches[done:], start=done + 1):
+        chosen = np.array([document for document, _ in batch])
+        owner = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(seen) for _, seen in batch]))
+        hidden, mask = _forward(model, WindowBatch.of([window for _, seen in batch for window in seen]))
+        keep = torch.rand(basis.rank, generator=generator) >= plan.dropout
+        z = ((hidden - mean) @ components) * (keep / (1 - plan.dropout))
+        loss = document_loss(window_logits(z, mask, *probe), owner, targets[chosen], weights[chosen])
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_([*low_rank, *probe], 1.0)
+        optimiser.step()
+        schedule.step()
+        advance(1)
+        if step % CHECKPOINT_STEPS == 0:
+            checkpoint.save(step)
     for module in maps.values():
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
     adapter = {name: LowRank(_half(change.down), _half(change.up)) for name, change in changes.items()}

@@ -48,7 +48,12 @@ def read_rows(paths: Iterable[Path], *, commercial_only: bool = False) -> list[L
     Raises:
         InvalidField: A line is not a row; the message gives file and line.
     """
-    return [row for path in paths for row in _read(path, commercial_only=commercial_only)]
+    return [row for path in data_files(paths) for row in _read(path, commercial_only=commercial_only)]
+
+
+def data_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files; a directory stands for its ``.jsonl`` and ``.jsonl.gz`` files in order of name."""
+    return [file for path in paths for file in (sorted(path.glob("*.jsonl*")) if path.is_dir() else [path])]
 
 
 def file_sha256(path: Path) -> str:
@@ -74,6 +79,15 @@ def held_out(row: LabelledText, share: float, salt: str, *, by_source: bool = Fa
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
+def source_group(row: LabelledText) -> str:
+    """Return the group of a row: the repository it came from, or its family in the project's corpus.
+
+    Rows of one group share a style; a detector that learnt the style is found out on another group.
+    """
+    name = re.split(r"[:(,]", row.source, maxsplit=1)[0].strip()
+    return name if ":" in row.source else name.split("/")[0]
+
+
 def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return io.TextIOWrapper(gzip.open(path), encoding="utf-8")
@@ -95,20 +109,22 @@ def _read(path: Path, *, commercial_only: bool) -> Iterator[LabelledText]:
             if commercial_only and _NOT_COMMERCIAL.search(licence):
                 continue
             yield _row(raw, str(number))
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise InvalidField(f"{path.name}, line {number}: no row with a text ({type(error).__name__})") from None
+        except InvalidField as error:
+            raise InvalidField(f"{path.name}, line {number}: {error.message}", field=error.field) from None
+        except (ValueError, AttributeError, TypeError):
+            raise InvalidField(f"{path.name}, line {number}: not a JSON object") from None
 
 
 def _row(raw: dict[str, object], number: str) -> LabelledText:
-    text, label, signal = raw["text"], raw.get("label"), raw.get("signal")
-    if (
-        not isinstance(text, str)
-        or isinstance(label, bool)
-        or label not in (0, 1, None)
-        or signal not in (None, "benign", *SIGNALS)
-    ):
-        raise ValueError("unusable text, label or signal")
-    text.encode()  # lone surrogates cannot be tokenised
+    text, label, signal = raw.get("text"), raw.get("label"), raw.get("signal")
+    if not isinstance(text, str):
+        raise InvalidField("text must be there and be a string", field="text")
+    if isinstance(label, bool) or label not in (0, 1, None):
+        raise InvalidField("label must be 0 or 1, or left out", field="label")
+    if signal not in (None, "benign", *SIGNALS):
+        raise InvalidField(f"signal must be benign or one of {', '.join(SIGNALS)}", field="signal")
+    if not text.isascii():
+        _refuse_surrogates(text)
     return LabelledText(
         id=str(raw.get("id", number)),
         text=text,
@@ -124,3 +140,10 @@ def _source(raw: dict[str, object]) -> str:
     if "family" in raw:
         return f"{raw['family']}/{raw.get('theme', '')}"
     return str(raw.get("source") or "")
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidField("text has lone surrogates and is not valid Unicode", field="text") from None

@@ -1,10 +1,11 @@
 """Fit a codebook: basis, probes, benign distributions, golden scores."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from worker.codebook.splines import fit_survival
 from worker.errors import InvalidField
 from worker.fitting.activations import fit_basis, project
 from worker.fitting.adapter import AdapterPlan, train_adapter
-from worker.fitting.dataset import LabelledText, held_out
+from worker.fitting.dataset import LabelledText, held_out, source_group
 from worker.fitting.golden import GOLDEN_TEXTS
 from worker.fitting.train import TrainingPlan, train_probe
 from worker.model.hub import ModelFiles
@@ -59,23 +60,24 @@ class CalibrationPlan:
     rank: int = 256
     window: int = 256
     overlap: int = 64
-    strata: tuple[int, ...] = (32, 128, 384)
+    strata: tuple[int, ...] = (8, 32, 128, 384)
     calibration_share: float = 0.25
-    basis_documents: int = 4000
+    basis_documents: int = 1500
     max_windows: int = 4
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     activation_dtype: str = "bfloat16"
     training: TrainingPlan = field(default_factory=TrainingPlan)
     adapter: AdapterPlan = field(default_factory=AdapterPlan)
 
 
 def default_layers(depth: int) -> tuple[int, ...]:
-    """Return the layers probed when none are named: half way, three quarters, and the last of the first 80 %.
+    """Return the layers probed when none are named: two thirds of the deepest, and the deepest.
 
-    Late layers of decoders specialise in the next token; middle ones carry what a text is about.
+    The deepest is the model's last, or of a model of over twelve layers the last of the first 80 %: late
+    layers of decoders specialise in the next token; middle ones carry what a text is about.
     """
     deepest = max(1, round(depth * 0.8)) if depth > 12 else depth
-    return tuple(sorted({max(1, deepest // 2), max(1, round(deepest * 0.75)), deepest}))
+    return tuple(sorted({max(1, round(deepest * 2 / 3)), deepest}))
 
 
 def calibrate(
@@ -105,16 +107,58 @@ def calibrate(
     """
     fitted, benign = _split(rows, plan)
     model = TruncatedModel(files, plan.layers, dtype=plan.activation_dtype)
+    if plan.window > model.max_tokens:
+        raise InvalidField(f"a window of {plan.window} tokens, the model takes {model.max_tokens}", field="window")
     tokenizer = WindowTokenizer(files.directory / "tokenizer.json", size=plan.window, overlap=plan.overlap)
     documents = _training_windows(tokenizer, fitted, progress)
     basis = _basis(model, documents, plan, progress)
     targets, weights = make_targets(fitted)
     sources = [row.source for row in fitted]
     adapter, probe = _train(model, basis, documents, sources, targets, weights, plan, cache, progress)
-    serving = TruncatedModel(files, plan.layers, dtype=plan.dtype, adapter=adapter)
-    encoder = TorchEncoder(serving, fold(basis, probe, plan.layers))
+    provenance = {
+        "data": list(data),
+        "rows": len(rows),
+        "fitted": len(fitted),
+        "benign_calibration": len(benign),
+        "signals": {name: sum(row.signal == name for row in fitted) for name in ("benign", *SIGNALS)},
+        "plan": asdict(plan),
+    }
+    return complete(files, tokenizer, Fitted(basis, probe, adapter), benign, plan, provenance, progress)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training leaves: see ``Codebook`` for the parts."""
+
+    basis: Basis
+    probe: Probe
+    adapter: Adapter
+
+
+def complete(
+    files: ModelFiles,
+    tokenizer: WindowTokenizer,
+    fitted: Fitted,
+    benign: Sequence[LabelledText],
+    plan: CalibrationPlan,
+    provenance: dict[str, object],
+    progress: Progress,
+) -> Codebook:
+    """Take the benign distributions and golden scores in the arithmetic the workers will use.
+
+    Args:
+        files: The model.
+        tokenizer: Its tokenizer.
+        fitted: Basis, probe and adapter.
+        benign: Benign texts that nothing was fitted on.
+        plan: The choices.
+        provenance: Kept in the header.
+        progress: Opens progress bars.
+    """
+    serving = TruncatedModel(files, plan.layers, dtype=plan.dtype, adapter=fitted.adapter)
+    encoder = TorchEncoder(serving, fold(fitted.basis, fitted.probe, plan.layers))
     scores, tokens = score_texts(encoder, tokenizer, [row.text for row in benign], progress)
-    strata = merge_strata(tokens, plan.strata)
+    groups, numbers = np.unique([source_group(row) for row in benign], return_inverse=True)
     golden, _ = score_texts(encoder, tokenizer, GOLDEN_TEXTS, progress)
     header = Header(
         model=CalibratedModel(
@@ -128,33 +172,22 @@ def calibrate(
         ),
         window=WindowShape(size=plan.window, overlap=plan.overlap),
         signals=SIGNALS,
-        strata=strata,
-        explained_variance=basis.explained,
-        adapted=tuple(adapter),
+        strata=merge_strata(tokens, plan.strata),
+        explained_variance=fitted.basis.explained,
+        groups=tuple(str(group) for group in groups),
+        adapted=tuple(fitted.adapter),
         golden=Golden(texts=list(GOLDEN_TEXTS), tolerance=0.05 if plan.dtype == "float32" else 0.5),
-        provenance={
-            "data": list(data),
-            "rows": len(rows),
-            "fitted": len(fitted),
-            "benign_calibration": len(benign),
-            "signals": {name: sum(row.signal == name for row in fitted) for name in ("benign", *SIGNALS)},
-            "activation_dtype": plan.activation_dtype,
-            "rank": plan.rank,
-            "heads": plan.training.heads,
-            "epochs": plan.training.epochs,
-            "seed": plan.training.seed,
-        },
+        provenance=provenance,
     )
-    return assemble(header, basis, probe, adapter, scores, tokens, golden)
+    return assemble(header, fitted, scores, tokens, numbers, golden)
 
 
 def assemble(
     header: Header,
-    basis: Basis,
-    probe: Probe,
-    adapter: Adapter,
+    fitted: Fitted,
     benign_scores: npt.NDArray[np.float32],
     benign_tokens: npt.NDArray[np.int32],
+    benign_groups: npt.NDArray[np.int64],
     golden_scores: npt.NDArray[np.float32],
 ) -> Codebook:
     """Fit the benign distributions and put a codebook together; shapes as in ``Codebook``."""
@@ -163,7 +196,17 @@ def assemble(
         tuple(fit_survival(benign_scores[stratum == s, column]) for column in range(len(header.signals)))
         for s in range(len(header.strata) + 1)
     )
-    return Codebook(header, basis, probe, distributions, benign_scores, benign_tokens, golden_scores, adapter)
+    return Codebook(
+        header,
+        fitted.basis,
+        fitted.probe,
+        distributions,
+        benign_scores,
+        benign_tokens,
+        benign_groups.astype(np.int32),
+        golden_scores,
+        fitted.adapter,
+    )
 
 
 def make_targets(
@@ -246,10 +289,13 @@ def _train(
     cache: Path,
     progress: Progress,
 ) -> tuple[Adapter, Probe]:
+    heads = plan.training.heads
     if plan.adapter.rank:
-        return train_adapter(
-            model, basis, documents, sources, targets, weights, plan.adapter, plan.training.heads, progress
-        )
+        digest = hashlib.sha256(f"{plan}".encode() + basis.components.tobytes() + weights.tobytes())
+        for windows in documents:
+            digest.update(b"".join(window.ids.tobytes() for window in windows))
+        state = cache / f"adapter-{digest.hexdigest()[:24]}.safetensors"
+        return train_adapter(model, basis, documents, sources, targets, weights, plan.adapter, heads, state, progress)
     chosen = [_spread(windows, plan.max_windows) for windows in documents]
     flat = [window for windows in chosen for window in windows]
     owners = np.repeat(np.arange(len(chosen)), [len(windows) for windows in chosen])

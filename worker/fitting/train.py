@@ -74,9 +74,7 @@ def train_probe(
             z, mask, owner = _load(projected, documents)
             keep = torch.rand(rank, generator=generator) >= plan.dropout
             logits = window_logits(z * (keep / (1 - plan.dropout)), mask, *parameters)
-            largest = torch.full((len(documents), n_signals), -torch.inf)
-            largest = largest.scatter_reduce(0, owner[:, None].expand(-1, n_signals), logits, "amax")
-            loss = combined_loss(largest, torch.from_numpy(targets[documents]), torch.from_numpy(weights[documents]))
+            loss = document_loss(logits, owner, targets[documents], weights[documents])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -117,8 +115,29 @@ def window_logits(
     return logits
 
 
+def document_loss(
+    window_logits: "torch.Tensor",
+    owner: "torch.Tensor",
+    targets: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+) -> "torch.Tensor":
+    """Return the loss of a batch of documents, each judged by its largest window logit.
+
+    Args:
+        window_logits: float32 ``(n_windows, n_signals)``.
+        owner: Document of every window, int64 ``(n_windows,)``.
+        targets: float32 ``(n_documents, n_signals)``.
+        weights: float32 ``(n_documents, n_signals)``.
+    """
+    import torch
+
+    largest = torch.full(targets.shape, -torch.inf)
+    largest = largest.scatter_reduce(0, owner[:, None].expand_as(window_logits), window_logits, "amax")
+    return combined_loss(largest, torch.from_numpy(targets), torch.from_numpy(weights))
+
+
 def combined_loss(logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
-    """Return the loss of a batch of documents.
+    """Return the loss of document logits.
 
     Binary cross-entropy of every signal, and of the default policy's signals together: their log-sum-exp
     must tell any attack from benign texts, whichever signal notices it.

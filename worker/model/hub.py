@@ -5,6 +5,7 @@ Only safetensors weights are ever read and no code of a model repository is ever
 
 import hashlib
 import importlib.util
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +85,6 @@ def resolve_model(
     return _checked(directory, name, commit, origin, expected)
 
 
-def download_model(name: str, *, revision: str | None = None, offline: bool = False) -> ModelFiles:
-    """Fetch a model into the Hugging Face cache for later offline use; errors as ``resolve_model``."""
-    return resolve_model(name, revision=revision, offline=offline)
-
-
 def sha256_of(paths: list[Path]) -> str:
     """Return the SHA-256, as hex, over the files' bytes in the given order."""
     digest = hashlib.sha256()
@@ -106,7 +102,7 @@ def _find(name: str, commit: str, pinned: PinnedModel | None, *, offline: bool) 
 
     try:
         cached = snapshot_download(name, revision=commit, allow_patterns=list(ALLOW_PATTERNS), local_files_only=True)
-        if _weight_files(Path(cached)):
+        if _is_complete(Path(cached)):
             return Path(cached), "cache"
     except LocalEntryNotFoundError:
         pass
@@ -144,6 +140,15 @@ def _embedded_directory(pinned: PinnedModel) -> Path | None:
         return None
     directory = Path(spec.origin).parent / "model"
     return directory if directory.is_dir() else None
+
+
+def _is_complete(directory: Path) -> bool:
+    """Tell whether nothing is missing, as after a download that was interrupted."""
+    index = directory / "model.safetensors.index.json"
+    weights = ["model.safetensors"]
+    if index.is_file():
+        weights = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    return all((directory / name).is_file() for name in ("config.json", "tokenizer.json", *weights))
 
 
 def _weight_files(directory: Path) -> list[Path]:

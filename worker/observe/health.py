@@ -19,6 +19,7 @@ class Heartbeat:
     """
 
     def __init__(self, path: Path, is_ready: Callable[[], bool] = lambda: True):
+        path.unlink(missing_ok=True)  # one left by a crash would say ready while the model still loads
         self._path = path
         self._is_ready = is_ready
         self._stop = threading.Event()

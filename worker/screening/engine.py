@@ -10,21 +10,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from worker.errors import EngineStopped, ForwardFailed, Overloaded
+from worker.errors import EngineError, EngineStopped, ForwardFailed, Overloaded
 from worker.model.encoder import Encoder, FloatArray, WindowBatch
 from worker.model.windows import Window
-from worker.screening.batching import plan_batch
+from worker.screening.batching import HORIZON, plan_batch
 
 log = logging.getLogger(__name__)
 
 SUBMIT_TIMEOUT_S = 60.0
-"""How long a task thread waits for room before it reports overload."""
+"""How long an interactive job waits for room before it reports overload."""
+
+BULK_TIMEOUT_S = 1800.0
+"""The same for bulk: waiting is its back-pressure, and the job's lease is renewed meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,14 @@ class _Request:
     def put(self, position: int, row: FloatArray) -> None:
         self.logits[position] = row
         self.missing -= 1
-        if self.missing == 0 and not self.future.done():
-            self.future.set_result(self.logits)
+        if self.missing == 0:
+            with suppress(InvalidStateError):  # the job was given up meanwhile
+                self.future.set_result(self.logits)
+
+    def fail(self, error: EngineError) -> None:
+        """End the request with an error, if it has not ended."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
 
 
 _Entry = tuple[_Request, int]
@@ -92,7 +101,8 @@ class Engine:
         self._interactive: deque[_Entry] = deque()
         self._bulk: deque[_Entry] = deque()
         self._explanations: deque[tuple[Window, Future[FloatArray]]] = deque()
-        self._waiting_tokens = 0
+        # Each class has room of its own, so that bulk never keeps interactive work out.
+        self._waiting_tokens = {False: 0, True: 0}
         self._preparing = 0
         self._bulk_credit = 0.0
         self._stopping = False
@@ -118,22 +128,23 @@ class Engine:
         request = _Request(windows, np.empty((len(windows), self._n_signals), np.float32), len(windows))
         with self._changed:
             # A document larger than the whole queue gets in when the queue is empty.
+            timeout = BULK_TIMEOUT_S if bulk else SUBMIT_TIMEOUT_S
             fits = self._changed.wait_for(
                 lambda: (
                     self._stopping
-                    or self._waiting_tokens == 0
-                    or self._waiting_tokens + tokens <= self._limits.queue_tokens
+                    or self._waiting_tokens[bulk] == 0
+                    or self._waiting_tokens[bulk] + tokens <= self._limits.queue_tokens
                 ),
-                timeout=SUBMIT_TIMEOUT_S,
+                timeout=timeout,
             )
             self._raise_if_stopping()
             if not fits:
                 raise Overloaded(
-                    f"{self._waiting_tokens} tokens wait for the engine and there was no room for "
-                    f"{SUBMIT_TIMEOUT_S:.0f} s; add workers, or raise FIREWALL_QUEUE_TOKENS"
+                    f"{self._waiting_tokens[bulk]} tokens wait for the engine and there was no room for "
+                    f"{timeout:.0f} s; add workers, or raise FIREWALL_QUEUE_TOKENS"
                 )
             (self._bulk if bulk else self._interactive).extend((request, i) for i in range(len(windows)))
-            self._waiting_tokens += tokens
+            self._waiting_tokens[bulk] += tokens
             self._changed.notify_all()
         return request.future
 
@@ -162,6 +173,11 @@ class Engine:
                 self._preparing -= 1
                 self._changed.notify_all()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the engine's thread still runs."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Finish the batch in progress, fail what still waits with ``EngineStopped``, end the thread."""
         with self._changed:
@@ -174,14 +190,19 @@ class Engine:
             raise EngineStopped("the engine is shutting down; the job returns to the queue")
 
     def _run(self) -> None:
-        while (work := self._next()) is not None:
-            explanations, entries = work
-            for window, future in explanations:
-                if future.set_running_or_notify_cancel():
-                    self._explain(window, future)
-            if entries:
-                self._score(entries)
-        self._abandon()
+        explanations: list[tuple[Window, Future[FloatArray]]] = []
+        entries: list[_Entry] = []
+        try:
+            while (work := self._next()) is not None:
+                explanations, entries = work
+                for window, future in explanations:
+                    if future.set_running_or_notify_cancel():
+                        self._explain(window, future)
+                if entries:
+                    self._score(entries)
+        finally:
+            # Also when the thread dies of something unforeseen: nobody may wait for ever.
+            self._abandon([request.future for request, _ in entries] + [future for _, future in explanations])
 
     def _next(self) -> tuple[list[tuple[Window, "Future[FloatArray]"]], list[_Entry]] | None:
         with self._changed:
@@ -200,7 +221,7 @@ class Engine:
             self._preparing
             and not self._explanations
             and not self._stopping
-            and self._waiting_tokens < self._limits.batch_tokens
+            and sum(self._waiting_tokens.values()) < self._limits.batch_tokens
             and (left := deadline - time.monotonic()) > 0
         ):
             self._changed.wait(left)
@@ -208,16 +229,27 @@ class Engine:
     def _take(self) -> list[_Entry]:
         """Remove the next batch from its queue. Called with the lock held."""
         queue = self._choose_queue()
-        chosen = set(plan_batch([len(r.windows[i]) for r, i in queue], self._limits.batch_tokens))
+        chosen = set(plan_batch(self._oldest_lengths(queue), self._limits.batch_tokens))
         entries: list[_Entry] = []
         if chosen:
             kept: list[_Entry] = []
             for position in range(max(chosen) + 1):
                 (entries if position in chosen else kept).append(queue.popleft())
             queue.extendleft(reversed(kept))
-        self._waiting_tokens -= sum(len(r.windows[i]) for r, i in entries)
+        self._waiting_tokens[queue is self._bulk] -= sum(len(r.windows[i]) for r, i in entries)
         self._changed.notify_all()
         return [(r, i) for r, i in entries if not r.future.done()]
+
+    def _oldest_lengths(self, queue: deque[_Entry]) -> list[int]:
+        """Return the lengths of as many windows as the planner looks at."""
+        lengths: list[int] = []
+        total = 0
+        for request, position in queue:
+            lengths.append(len(request.windows[position]))
+            total += lengths[-1]
+            if total > HORIZON * self._limits.batch_tokens:
+                break
+        return lengths
 
     def _choose_queue(self) -> deque[_Entry]:
         if not (self._interactive and self._bulk):
@@ -229,10 +261,9 @@ class Engine:
         return self._interactive
 
     def _score(self, entries: list[_Entry]) -> None:
-        windows = [request.windows[position] for request, position in entries]
-        batch = WindowBatch.of(windows)
         start = time.perf_counter()
         try:
+            batch = WindowBatch.of([request.windows[position] for request, position in entries])
             logits = self._encoder.score(batch)
             if logits.shape != (len(entries), self._n_signals):
                 raise ValueError("the forward pass gave another shape")
@@ -253,13 +284,9 @@ class Engine:
             return
         # The exception's own message may quote the input; its type says enough.
         log.error("forward pass failed on one window: %s", type(error).__name__)
-        request, _ = entries[0]
-        if not request.future.done():
-            request.future.set_exception(
-                ForwardFailed(
-                    f"the model failed on this text ({type(error).__name__}); report it with the model's name"
-                )
-            )
+        entries[0][0].fail(
+            ForwardFailed(f"the model failed on this text ({type(error).__name__}); report it with the model's name")
+        )
 
     def _explain(self, window: Window, future: "Future[FloatArray]") -> None:
         try:
@@ -274,13 +301,16 @@ class Engine:
         self.stats.padded_tokens += batch.ids.size
         self.stats.busy_s += seconds
 
-    def _abandon(self) -> None:
+    def _abandon(self, in_hand: "list[Future[FloatArray]]") -> None:
+        """Fail what is in hand and what waits, and let nothing in any more."""
         with self._changed:
-            futures = [r.future for r, _ in (*self._interactive, *self._bulk)]
+            self._stopping = True
+            futures = [*in_hand, *(r.future for r, _ in (*self._interactive, *self._bulk))]
             futures += [future for _, future in self._explanations]
             self._interactive.clear()
             self._bulk.clear()
             self._explanations.clear()
+            self._changed.notify_all()
         for future in futures:
-            if not future.done():
+            with suppress(InvalidStateError):
                 future.set_exception(EngineStopped("the engine was stopped; the job returns to the queue"))

@@ -1,5 +1,6 @@
 """Run one job from its raw argument to published results. Knows nothing of the queue it came from."""
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.job import JobHeader
 from schemas.result import ItemResult, result_id
 from schemas.signal import Signal
-from worker.errors import AttemptsExhausted, DuplicateItemId, FirewallError, NotAJob
+from worker.errors import AttemptsExhausted, FirewallError, NotAJob
 from worker.screening.screener import Finding, Screener
 from worker.text.admission import Admission, Admitted, Refused, admit
 from worker.topic.attempts import Attempts
@@ -20,6 +21,9 @@ from worker.topic.publisher import Publisher
 log = logging.getLogger(__name__)
 
 Outcome = tuple[ItemResult, Alarm | None]
+
+MAX_PAYLOAD = 4_000_000
+"""Characters of a payload kept in the dead-letter stream."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class JobRunner:
     def _in_order(self, admission: Admission, findings: Sequence[Finding | FirewallError]) -> list[Outcome]:
         header = admission.header
         outcomes: list[tuple[int, Outcome]] = [
-            (refused.index, (refusal(header, refused), None)) for refused in admission.refused
+            (refused.index or 0, (refusal(header, refused), None)) for refused in admission.refused
         ]
         for admitted, finding in zip(admission.admitted, findings, strict=True):
             outcomes.append((admitted.index, self._outcome(header, admitted, finding)))
@@ -141,11 +145,11 @@ class JobRunner:
                 queue=delivery.queue,
                 attempts=attempt,
                 error=error.info(),
-                payload=raw,
+                payload=payload_text(raw),
             )
         )
         result = ItemResult(
-            result_id=result_id(delivery.task_id, None, None),
+            result_id=result_id(delivery.task_id, None, None, failed=True),
             job_id=delivery.task_id,
             item_id=None,
             item_index=None,
@@ -167,10 +171,18 @@ class JobRunner:
         return self._in_order(admission, failed)
 
 
+def payload_text(raw: object) -> str:
+    """Return an argument as JSON text that can be stored, whatever it is: deep, huge, or not Unicode."""
+    try:
+        text = json.dumps(raw, ensure_ascii=False, default=repr)
+    except (ValueError, RecursionError):
+        text = "(cannot be written as JSON)"
+    return text.encode("utf-8", "replace").decode()[:MAX_PAYLOAD]
+
+
 def refusal(header: JobHeader, refused: Refused) -> ItemResult:
     """Return the error result of an item that was not admitted."""
-    by_index = isinstance(refused.error, DuplicateItemId)
-    result = _blank(header, refused.item_id, refused.index, "error", by_index=by_index)
+    result = _blank(header, refused.item_id, refused.index, "error", by_index=refused.ambiguous)
     result.error = refused.error.info()
     return result
 
@@ -209,14 +221,16 @@ def alarm_of(result: ItemResult, leading: Signal) -> Alarm | None:
 def _blank(
     header: JobHeader,
     item_id: str | None,
-    index: int,
+    index: int | None,
     status: Literal["screened", "error"],
     *,
     by_index: bool = False,
 ) -> ItemResult:
     """Return a result that says whose it is, and nothing yet of what was found."""
     return ItemResult(
-        result_id=result_id(header.job_id, item_id, index, by_index=by_index),
+        result_id=result_id(
+            header.job_id, item_id, index, by_index=by_index, tenant=header.tenant, failed=status == "error"
+        ),
         job_id=header.job_id,
         item_id=item_id,
         item_index=index,

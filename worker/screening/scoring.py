@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from schemas.signal import Signal
 from worker.codebook.format import Codebook
-from worker.codebook.splines import SurvivalSpline, fit_survival
+from worker.codebook.splines import SurvivalSpline, fit_survival, fit_worst_group
 from worker.screening.policy import Policy
 
 FloatArray = npt.NDArray[np.float64]
@@ -36,10 +36,10 @@ class DocumentScores:
 class Scorer:
     """A codebook's distributions under one policy.
 
-    The document statistic is the largest ``-log10 p`` among the policy's signals. Taking the best of
-    several signals raises it by chance alone, so it is calibrated again on the benign calibration
-    documents of the same length stratum: the false-alarm rate of the verdict is the chosen one whatever
-    the combination.
+    The document statistic is the log-sum-exp of the policy's signals' logits: the evidence of all of them.
+    Its p-value is calibrated end to end on the benign calibration documents, first within the length
+    stratum, then against the worst source group, so that the false-alarm rate is the chosen one whatever
+    was combined and whichever kind of benign traffic comes.
     """
 
     def __init__(self, codebook: Codebook, policy: Policy):
@@ -48,10 +48,14 @@ class Scorer:
         self.signals: tuple[Signal, ...] = codebook.header.signals
         self._counted = [self.signals.index(signal) for signal in policy.signals if signal in self.signals]
         strata = codebook.stratum_of(codebook.benign_tokens)
-        statistic = self._statistic(self._log_p(codebook.benign_scores, strata))
+        statistic = self._statistic(codebook.benign_scores)
+        # Up to here the sample itself speaks for long documents.
+        self._sampled_length = float(np.quantile(codebook.benign_tokens[strata == strata.max()], 0.9))
         self._document: tuple[SurvivalSpline, ...] = tuple(
             fit_survival(statistic[strata == stratum]) for stratum in range(len(codebook.distributions))
         )
+        rarity = -self._log_p_of_document(statistic, strata)
+        self._worst_group = fit_worst_group(rarity, codebook.benign_groups)
 
     def score(self, scores: npt.NDArray[np.float32], tokens: npt.NDArray[np.int32]) -> DocumentScores:
         """Calibrate document scores.
@@ -61,34 +65,52 @@ class Scorer:
             tokens: Tokens of the documents as written, ``(n,)``.
         """
         strata = self._codebook.stratum_of(tokens)
-        log_p = self._log_p(scores, strata)
-        statistic = self._statistic(log_p)
-        extrapolated = np.zeros(scores.shape, dtype=np.bool_)
-        p_value, p_extrapolated = np.ones(len(scores)), np.zeros(len(scores), dtype=np.bool_)
+        log_p, extrapolated = np.zeros(scores.shape), np.zeros(scores.shape, dtype=np.bool_)
         for stratum in np.unique(strata):
             rows = strata == stratum
             for column, spline in enumerate(self._codebook.distributions[stratum]):
+                log_p[rows, column] = spline.log_survival(scores[rows, column])
                 extrapolated[rows, column] = spline.extrapolates(scores[rows, column])
-            document = self._document[stratum]
-            p_value[rows] = np.exp(document.log_survival(statistic[rows]))
-            p_extrapolated[rows] = document.extrapolates(statistic[rows])
-        return DocumentScores(log_p, extrapolated, statistic, p_value, p_extrapolated)
+        statistic = self._statistic(scores)
+        rarity = -self._for_length(self._log_p_of_document(statistic, strata), tokens)
+        return DocumentScores(
+            log_p=log_p,
+            extrapolated=extrapolated,
+            statistic=statistic,
+            p_value=np.exp(self._worst_group.log_survival(rarity)),
+            p_extrapolated=self._worst_group.extrapolates(rarity),
+        )
 
     def leading_signal(self, log_p: FloatArray) -> int:
         """Return the column of the counted signal with the smallest p-value, of one document."""
         return self._counted[int(np.argmin(log_p[self._counted]))]
 
-    def _log_p(self, scores: npt.NDArray[np.float32], strata: npt.NDArray[np.int64]) -> FloatArray:
-        log_p = np.zeros(scores.shape, dtype=np.float64)
+    def _log_p_of_document(self, statistic: FloatArray, strata: npt.NDArray[np.int64]) -> FloatArray:
+        """Return the log p-value of the statistic within its length stratum."""
+        log_p = np.zeros(len(statistic))
         for stratum in np.unique(strata):
             rows = strata == stratum
-            for column, spline in enumerate(self._codebook.distributions[stratum]):
-                log_p[rows, column] = spline.log_survival(scores[rows, column])
+            log_p[rows] = self._document[stratum].log_survival(statistic[rows])
         return log_p
 
-    def _statistic(self, log_p: FloatArray) -> FloatArray:
-        strongest: FloatArray = -log_p[:, self._counted].min(axis=1) / np.log(10)
-        return strongest
+    def _for_length(self, log_p: FloatArray, tokens: npt.NDArray[np.int32]) -> FloatArray:
+        """Correct the p-values of documents longer than the calibration sample's.
+
+        The last stratum has no upper end. A document ``k`` times as long draws ``k`` times as often, and
+        ``1 - (1 - p)^k`` (Sidak, JASA 62, 1967) is the p-value of the largest draw.
+        """
+        draws = np.maximum(1.0, tokens / self._sampled_length)
+        p = np.minimum(np.exp(log_p), 1 - 1e-12)
+        with np.errstate(divide="ignore"):  # p below double precision: the first term of the series is exact
+            exact = np.log(-np.expm1(draws * np.log1p(-p)))
+        corrected: FloatArray = np.where(log_p < -30, log_p + np.log(draws), exact)
+        return np.where(draws > 1, corrected, log_p)
+
+    def _statistic(self, scores: npt.NDArray[np.float32]) -> FloatArray:
+        counted = scores[:, self._counted].astype(np.float64)
+        top = counted.max(axis=1)
+        together: FloatArray = top + np.log(np.exp(counted - top[:, None]).sum(axis=1))
+        return together
 
 
 def largest_by_document(

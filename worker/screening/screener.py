@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from schemas import limits
 from schemas.signal import EvidenceSpan, Severity, Signal, SignalScore
 from worker.codebook.format import Codebook
-from worker.errors import EngineStopped, FirewallError, ForwardFailed, NoTokens
+from worker.errors import EngineStopped, FirewallError, ForwardFailed, InputError, NoTokens, TooManyTokens
 from worker.model.encoder import FloatArray
 from worker.model.windows import TokenizedText, Window, WindowTokenizer
 from worker.screening.engine import Engine
@@ -69,7 +70,19 @@ class Prepared:
     @property
     def n_tokens(self) -> int:
         """Tokens of the text as written, or of its canonical view if that is all there is."""
-        return max((len(view.tokens.ids) for view in self.views[:1]), default=0) or len(self.views[-1].tokens.ids)
+        return len(self.views[0].tokens.ids) or len(self.views[-1].tokens.ids)
+
+    def fault(self) -> InputError | None:
+        """Return why the engine cannot take the text, if it cannot."""
+        if not self.windows:
+            return NoTokens("the text has no tokens for the model (only marks or invisible characters)", field="text")
+        most = max(len(view.tokens.ids) for view in self.views)
+        if most > limits.MAX_ITEM_TOKENS:
+            return TooManyTokens(
+                f"the text has {most} tokens, the limit is {limits.MAX_ITEM_TOKENS}; submit its parts as items",
+                field="text",
+            )
+        return None
 
     def locate(self, row: int) -> tuple[_View, Window]:
         """Return view and window of a row of ``windows``."""
@@ -94,6 +107,18 @@ def prepare(tokenizer: WindowTokenizer, texts: Sequence[str]) -> list[Prepared]:
         made = [(next(tokenized), canonical) for canonical in views]
         prepared.append(Prepared([_View(tokens, tokenizer.windows(tokens.ids), c) for tokens, c in made]))
     return prepared
+
+
+def _outcome(future: "Future[FloatArray] | InputError") -> FloatArray | FirewallError:
+    """Wait for a text's logits; return the error that concerns this text alone, raise any other."""
+    if isinstance(future, InputError):
+        return future
+    try:
+        return future.result()
+    except EngineStopped:
+        raise
+    except FirewallError as error:
+        return error
 
 
 class Screener:
@@ -133,32 +158,32 @@ class Screener:
             Overloaded: The engine's queue is full; nothing was screened.
             EngineStopped: The worker is shutting down; nothing may be published.
         """
-        with self.engine.preparing():
-            prepared = prepare(self._tokenizer, texts)
-            futures = [self.engine.submit(p.windows, bulk=bulk) if p.windows else None for p in prepared]
-        outcomes: list[FloatArray | FirewallError] = []
-        for future in futures:
-            if future is None:
-                outcomes.append(NoTokens("the text has no tokens for the model (only marks or invisible characters)"))
-                continue
-            try:
-                outcomes.append(future.result())
-            except EngineStopped:
-                raise
-            except FirewallError as error:
-                outcomes.append(error)
+        futures: list[Future[FloatArray] | InputError] = []
+        try:
+            with self.engine.preparing():
+                prepared = prepare(self._tokenizer, texts)
+                for text in prepared:
+                    # One by one: what was submitted before an error must be known to be cancelled.
+                    futures.append(text.fault() or self.engine.submit(text.windows, bulk=bulk))  # noqa: PERF401
+            outcomes = [_outcome(future) for future in futures]
+        except FirewallError:
+            # The job comes back as a whole: what it has queued must not keep the engine busy.
+            for future in futures:
+                if isinstance(future, Future):
+                    future.cancel()
+            raise
         return self._judge(prepared, outcomes, self._scorers[policy])
 
     def _judge(
         self, prepared: list[Prepared], outcomes: list[FloatArray | FirewallError], scorer: Scorer
     ) -> list[Finding | FirewallError]:
         """Score all screened texts at once; leave errors where they are."""
-        findings: list[Finding | FirewallError] = [
-            o if isinstance(o, FirewallError) else NoTokens("") for o in outcomes
-        ]
         screened = [(i, o) for i, o in enumerate(outcomes) if not isinstance(o, FirewallError)]
+        findings: dict[int, Finding | FirewallError] = {
+            i: o for i, o in enumerate(outcomes) if isinstance(o, FirewallError)
+        }
         if not screened:
-            return findings
+            return [findings[i] for i in range(len(outcomes))]
         largest, rows = largest_by_document(
             np.concatenate([logits for _, logits in screened]), [len(logits) for _, logits in screened]
         )
@@ -185,7 +210,7 @@ class Screener:
                 tokens=int(tokens[n]),
                 windows=len(logits),
             )
-        return findings
+        return [findings[i] for i in range(len(outcomes))]
 
     def _signals(
         self,

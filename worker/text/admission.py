@@ -38,11 +38,19 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An item that cannot, and why. ``item_id`` is None when it could not be read."""
+    """An item that cannot, and why.
 
-    index: int
+    Attributes:
+        index: Position in the job; None for the job as a whole.
+        item_id: None when it could not be read.
+        error: Why.
+        ambiguous: Other items of the job have the same id.
+    """
+
+    index: int | None
     item_id: str | None
     error: InputError
+    ambiguous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,12 @@ def _job_fault(header: JobHeader, items: list[Any], policies: Collection[str]) -
 
 
 def _refuse_all(items: list[Any], fault: InputError) -> tuple[Refused, ...]:
-    return tuple(Refused(index, _readable_id(raw), fault) for index, raw in enumerate(items))
+    """Refuse every item; a job with too many is answered as a whole, or its answer would be the flood."""
+    if len(items) > limits.MAX_ITEMS_PER_JOB:
+        return (Refused(None, None, fault),)
+    ids = [_readable_id(raw) for raw in items]
+    occurrences = Counter(ids)
+    return tuple(Refused(index, found, fault, occurrences[found] > 1) for index, found in enumerate(ids))
 
 
 def _readable_id(raw: object) -> str | None:
@@ -127,7 +140,7 @@ def _readable_id(raw: object) -> str | None:
 
 def _sort(header: JobHeader, items: list[Any]) -> Admission:
     ids = [_readable_id(raw) for raw in items]
-    occurrences = Counter(item_id for item_id in ids if item_id is not None)
+    occurrences = Counter(ids)
     admitted: list[Admitted] = []
     refused: list[Refused] = []
     for index, (raw, item_id) in enumerate(zip(items, ids, strict=True)):
@@ -136,7 +149,7 @@ def _sort(header: JobHeader, items: list[Any]) -> Admission:
                 raise DuplicateItemId("field id: another item of the job has the same id; make them unique", field="id")
             admitted.append(Admitted(index, _admit_item(raw)))
         except InputError as error:
-            refused.append(Refused(index, item_id, error))
+            refused.append(Refused(index, item_id, error, occurrences[item_id] > 1))
     return Admission(header, tuple(admitted), tuple(refused))
 
 

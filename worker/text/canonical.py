@@ -17,6 +17,12 @@ import numpy.typing as npt
 MAX_MARKS = 2
 """Combining marks kept after a base character. Living scripts need two; "zalgo" text has dozens."""
 
+MAX_EXPANSION = 4
+"""Characters that one character may become."""
+
+LONG_WORD = 100
+"""Letters and digits in a row beyond which WordPiece gives up and reads one unknown token."""
+
 _LOOKALIKES = str.maketrans(
     "аеорсухіјѕһԁԛԝАВЕКМНОРСТУХІЈЅαοερνικΑΒΕΖΗΙΚΜΝΟΡΤΥΧıɡ",
     "aeopcyxijshdqwABEKMHOPCTYXIJSaoepvikABEZHIKMNOPTYXig",
@@ -28,6 +34,7 @@ _SUSPICIOUS = re.compile(
 _MIXED_WORD = re.compile(r"[^\W\d_]{2,}")
 _LATIN = re.compile(r"[A-Za-z]")
 _SPACED_LETTERS = re.compile(r"(?<!\S)(?:\w[ .\-_*|/]){3,}\w(?!\S)")
+_LONG_WORD = re.compile(rf"[A-Za-z0-9]{{{LONG_WORD + 1},}}")
 _TAG_BASE = 0xE0000
 
 
@@ -56,13 +63,18 @@ def canonical_view(text: str) -> CanonicalView | None:
     Linear in the text's length: characters are folded one by one, never through whole-string
     normalisation, whose reordering of long runs of combining marks is quadratic.
     """
-    spaced = _SPACED_LETTERS.search(text) is not None
-    if not spaced and (text.isascii() or not _needs_folding(text)):
+    if text.isascii():
+        if not (_SPACED_LETTERS.search(text) or _LONG_WORD.search(text)):
+            return None
+        folded, origin = text, list(range(len(text)))
+    elif _needs_folding(text) or _SPACED_LETTERS.search(text) or _LONG_WORD.search(text):
+        folded, origin = _fold(text)
+        folded = _fold_lookalikes(folded)
+    else:
         return None
-    folded, origin = _fold(text)
-    folded = _fold_lookalikes(folded)
     if _SPACED_LETTERS.search(folded) is not None:
         folded, origin = _join_spaced_letters(folded, origin)
+    folded, origin = _break_long_words(folded, origin)
     if folded == text or not folded.strip():
         return None
     return CanonicalView(folded, np.asarray(origin, dtype=np.int32))
@@ -92,8 +104,10 @@ def _fold_character(character: str) -> str:
         return ""
     if _is_mark(character) or unicodedata.category(character)[0] in "PZ":
         return character  # full-width punctuation is how Chinese and Japanese are written
-    # A compatibility form can be one letter (fullwidth a) or several (ligature fi, circled ten).
-    return unicodedata.normalize("NFKC", character)
+    # A compatibility form can be one letter (fullwidth a) or several (ligature fi, circled ten). A few are
+    # whole phrases (U+FDFA has 18 characters): a text of them would cost many times its length.
+    folded = unicodedata.normalize("NFKC", character)
+    return folded if len(folded) <= MAX_EXPANSION else character
 
 
 def _fold(text: str) -> tuple[str, list[int]]:
@@ -136,3 +150,18 @@ def _join_spaced_letters(text: str, origin: list[int]) -> tuple[str, list[int]]:
         position = match.end()
     kept.extend(range(position, len(text)))
     return "".join(text[index] for index in kept), [origin[index] for index in kept]
+
+
+def _break_long_words(text: str, origin: list[int]) -> tuple[str, list[int]]:
+    """Put a space into words that the tokenizer would read as one unknown token, every ``LONG_WORD`` letters."""
+    kept: list[int] = []
+    broken: list[str] = []
+    position = 0
+    for match in _LONG_WORD.finditer(text):
+        for start in range(match.start() + LONG_WORD, match.end(), LONG_WORD):
+            broken += [text[position:start], " "]
+            kept += [*range(position, start), start]
+            position = start
+    broken.append(text[position:])
+    kept += range(position, len(text))
+    return "".join(broken), [origin[index] for index in kept]

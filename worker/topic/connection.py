@@ -23,7 +23,7 @@ def connect(settings: Settings) -> "Redis":
         socket_connect_timeout=5,
         socket_timeout=15,
         health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=1, base=0.05), retries=3),
+        retry=Retry(ExponentialBackoff(cap=1, base=0.05), retries=1),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
 

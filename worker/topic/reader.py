@@ -17,6 +17,9 @@ class Entry:
     event: str
 
 
+ABANDONED_MS = 60_000
+"""Milliseconds after which an unconfirmed entry of another member is taken over."""
+
 BATCH = 256
 """Entries asked for at once."""
 
@@ -71,6 +74,8 @@ def read_group(
     except ResponseError as error:
         if "BUSYGROUP" not in str(error):
             raise
+    # What a member that never came back took is nobody's: take it over before the own leftovers.
+    redis.xautoclaim(stream, group, consumer, min_idle_time=ABANDONED_MS, start_id="0-0", count=BATCH)
     position = "0"
     left = count
     while left is None or left > 0:

@@ -59,6 +59,7 @@ def test_defaults_of_a_minimal_job() -> None:
         pytest.param({"policy": ""}, id="empty policy"),
         pytest.param({"items": []}, id="no items"),
         pytest.param({"items": [ITEM] * 257}, id="too many items"),
+        pytest.param({"items": [ITEM, {"id": "j", "text": "t"}, ITEM]}, id="an item id twice"),
         pytest.param({"items": [{"id": "i", "text": b"bytes"}]}, id="bytes for a text"),
         pytest.param({"items": [{"id": "i", "text": 5}]}, id="number for a text"),
         pytest.param({"items": [{"id": "i\x00", "text": "t"}]}, id="control character in an item id"),
@@ -157,6 +158,18 @@ def test_result_id_does_not_depend_on_the_position_of_a_named_item() -> None:
     assert result_id("job-1", "item-1", 0) == result_id("job-1", "item-1", 9)
 
 
+def test_error_result_has_an_id_of_its_own() -> None:
+    for names in [("job-1", "item-1", 0), ("job-1", None, 2), ("job-1", None, None)]:
+        assert result_id(*names, failed=True) != result_id(*names)
+        assert result_id(*names, failed=True) == result_id(*names, failed=True)
+
+
+def test_tenants_with_the_same_names_do_not_collide() -> None:
+    ids = {result_id("job-1", "item-1", 0, tenant=tenant) for tenant in (None, "acme", "beta", "error")}
+    ids |= {result_id("job-1", "item-1", 0, tenant=tenant, failed=True) for tenant in (None, "acme", "beta", "error")}
+    assert len(ids) == 8
+
+
 def test_result_ids_of_neighbouring_names_differ() -> None:
     ids = {result_id(*names, 0) for names in [("a", "bc"), ("ab", "c"), ("abc", ""), ("", "abc"), ("a", None)]}
     assert len(ids) == 5
@@ -166,13 +179,13 @@ def test_result_event_is_a_cloud_event() -> None:
     event = json.loads(ResultEvent(id="r", subject="j", data=result()).model_dump_json())
     assert event["specversion"] == "1.0"
     assert event["type"] == "alknet.firewall.result.v1"
-    assert event["source"] == "/alknet-firewall"
+    assert event["source"] == "/alknet-firewall/results"
     assert event["datacontenttype"] == "application/json"
     assert event["time"].endswith("Z")
 
 
-def test_alarm_event_has_its_type() -> None:
-    alarm = Alarm(
+def alarm() -> Alarm:
+    return Alarm(
         alarm_id="r",
         job_id="j",
         item_id="i",
@@ -184,7 +197,28 @@ def test_alarm_event_has_its_type() -> None:
         policy="default",
         codebook="c",
     )
-    assert AlarmEvent(id="r", data=alarm).type == "alknet.firewall.alarm.v1"
+
+
+def letter(payload: str = "") -> DeadLetter:
+    error = ErrorInfo(code="not_a_job", message="m", retryable=False)
+    return DeadLetter(task_id="t", queue="screening", attempts=1, error=error, payload=payload)
+
+
+def test_alarm_event_has_its_type() -> None:
+    assert AlarmEvent(id="r", data=alarm()).type == "alknet.firewall.alarm.v1"
+
+
+def test_a_source_and_an_id_name_one_event() -> None:
+    events = [
+        ResultEvent(id="r", data=result()),
+        AlarmEvent(id="r", data=alarm()),
+        DeadLetterEvent(id="r", data=letter()),
+    ]
+    assert [event.source for event in events] == [
+        "/alknet-firewall/results",
+        "/alknet-firewall/alarms",
+        "/alknet-firewall/dead",
+    ]
 
 
 def test_result_round_trips_through_json() -> None:
@@ -201,15 +235,22 @@ def test_result_round_trips_through_json() -> None:
     assert ItemResult.model_validate_json(full.model_dump_json()) == full
 
 
-# JSON carries lone surrogates as escapes, and Python's decoder lets them through.
-@pytest.mark.parametrize("payload", [{"text": "\ud83d"}, ["\udfff"], {"\ud800": 1}, float("nan")])
-def test_dead_letter_can_hold_any_payload_of_a_json_message(payload: object) -> None:
-    letter = DeadLetter(
-        task_id="t",
-        queue="screening",
-        attempts=1,
-        error=ErrorInfo(code="not_a_job", message="m", retryable=False),
-        payload=payload,
-    )
-    event = json.loads(DeadLetterEvent(id="t:1", data=letter).model_dump_json())
-    assert event["data"]["task_id"] == "t"
+def test_payload_of_a_dead_letter_is_text() -> None:
+    event = DeadLetterEvent(id="t:1", data=letter('["\\ud83d"]'))
+    assert json.loads(event.model_dump_json())["data"]["payload"] == '["\\ud83d"]'
+    with pytest.raises(ValidationError):
+        DeadLetter.model_validate(letter().model_dump() | {"payload": {"a": 1}})
+
+
+def test_job_of_the_largest_size_is_taken_and_one_byte_more_is_not() -> None:
+    each = limits.MAX_ITEM_CHARACTERS
+    items = [{"id": str(n), "text": "x" * each} for n in range(limits.MAX_JOB_BYTES // each)]
+    assert len(Job.model_validate(job(items=items)).items) == 32
+    with pytest.raises(ValidationError, match="8388609 bytes"):
+        Job.model_validate(job(items=[*items, {"id": "more", "text": "x"}]))
+
+
+def test_size_of_a_job_counts_bytes_not_characters() -> None:
+    items = [{"id": str(n), "text": "界" * 200_000} for n in range(15)]
+    with pytest.raises(ValidationError, match="bytes"):
+        Job.model_validate(job(items=items))

@@ -50,6 +50,7 @@ def test_limits() -> None:
     assert public == {
         "MAX_ITEMS_PER_JOB": 256,
         "MAX_ITEM_CHARACTERS": 262_144,
+        "MAX_ITEM_TOKENS": 131_072,
         "MAX_JOB_BYTES": 8_388_608,
         "MAX_ID_CHARACTERS": 256,
         "MAX_METADATA_BYTES": 4096,

@@ -100,6 +100,32 @@ def test_wrong_value_names_its_variable(variable: str, value: str, monkeypatch: 
     assert caught.value.code == "invalid_settings"
 
 
+@pytest.mark.parametrize("variable", ["REDIS_URL", "FIREWALL_REDIS_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("http://:hunter2@host/0", id="another scheme"),
+        pytest.param(":hunter2@host:6379/0", id="no scheme"),
+        pytest.param("redis://:hunter2@host:port/0", id="port is a word"),
+        pytest.param("redis://:hunter2@host:99999/0", id="port too large"),
+        pytest.param("redis://:hunter2@[::1/0", id="open bracket"),
+    ],
+)
+def test_malformed_redis_url_is_named_and_not_quoted(variable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(SettingsError, match="REDIS_URL") as caught:
+        load_settings()
+    assert caught.value.code == "invalid_settings"
+    assert "hunter2" not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://:p@h:6380/1", "rediss://h:6379/0", "unix:///run/redis.sock?db=1"]
+)
+def test_redis_urls_of_all_kinds_are_taken(url: str) -> None:
+    assert load_settings(redis_url=url).redis_url.get_secret_value() == url
+
+
 def test_all_wrong_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIREWALL_THREADS", "x")
     monkeypatch.setenv("FIREWALL_CONCURRENCY", "0")

@@ -1,6 +1,9 @@
 """The command line: every command explains itself, says things machines can read, and exits as promised."""
 
 import json
+import os
+import socket
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -236,3 +239,75 @@ def test_calibrate_with_too_few_rows_exits_with_65(tiny_bert: Path, tmp_path: Pa
     result = invoke("calibrate", "--train", str(train), "--out", str(tmp_path / "o"), "--model", str(tiny_bert))
     assert result.exit_code == 65
     assert not (tmp_path / "o").exists()
+
+
+def test_version() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.output.strip()) == (0, version("alknet-firewall"))
+
+
+NO_REDIS = "redis://127.0.0.1:1/0"
+
+
+@pytest.mark.parametrize("argument", ["mail.txt", "./nowhere", "/etc/no/such/file", "letters/today.eml", "rows.jsonl"])
+def test_submit_of_a_path_that_is_no_file_is_refused(argument: str) -> None:
+    result = invoke("submit", argument, REDIS_URL=NO_REDIS)
+    assert result.exit_code == 65
+    assert "--text" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--text", "mail.txt"), ("and/or what",), ("hello",), ("3.5",)])
+def test_submit_of_a_text_is_not_taken_for_a_path(arguments: tuple[str, ...]) -> None:
+    assert invoke("submit", *arguments, REDIS_URL=NO_REDIS).exit_code == 69  # it came as far as the queue
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(("hello", "--source", "fax"), "source", id="source"),
+        pytest.param(("hello", "--job-id", "two words"), "job", id="job id"),
+        pytest.param(("",), "empty", id="empty"),
+        pytest.param((" ",), "white space", id="white space"),
+    ],
+)
+def test_submit_says_before_queueing_what_the_worker_would_answer(arguments: tuple[str, ...], told: str) -> None:
+    result = invoke("submit", *arguments, REDIS_URL=NO_REDIS)
+    assert result.exit_code == 65
+    assert told in result.stderr
+
+
+def test_malformed_redis_url_exits_with_78_and_is_not_quoted() -> None:
+    result = invoke("watch", REDIS_URL="http://:hunter2@host/0")
+    assert result.exit_code == 78
+    assert "REDIS_URL" in result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_evaluate_writes_a_page(tiny_bert: Path, fitted: Path, tmp_path: Path) -> None:
+    rows, page = tmp_path / "rows.jsonl", tmp_path / "page.html"
+    raw = [{"text": "the garden", "label": 0}, {"text": "ignore all", "label": 1, "signal": "jailbreak"}]
+    rows.write_text("".join(json.dumps(entry) + "\n" for entry in raw), encoding="utf-8")
+    result = invoke(
+        "evaluate",
+        *(str(rows), "--codebook", str(fitted), "--model", str(tiny_bert), "--html", str(page)),
+        FIREWALL_THREADS="1",
+    )
+    assert result.exit_code == 0, result.output
+    assert "rows.jsonl" in page.read_text(encoding="utf-8")
+
+
+def test_name_of_a_group_member_is_host_and_process_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.cli import watch
+    from worker.topic import reader
+
+    names: list[str] = []
+
+    def read_group(_redis: object, _stream: str, _group: str, consumer: str, **_: object) -> list[None]:
+        names.append(consumer)
+        return []
+
+    monkeypatch.setattr(reader, "read_group", read_group)
+    for chosen in (None, "mine"):
+        found = watch._entries(None, "s", "g", chosen, from_start=False, idle=None, count=None)  # type: ignore[arg-type]
+        assert list(found) == []
+    assert names == [f"{socket.gethostname()}-{os.getpid()}", "mine"]

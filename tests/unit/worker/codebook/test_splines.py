@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.interpolate import PchipInterpolator
 
-from worker.codebook.splines import KNOTS, SurvivalSpline, fit_survival
+from worker.codebook.splines import KNOTS, MIN_GROUP, SurvivalSpline, fit_survival, fit_worst_group
 
 SAMPLES = hnp.arrays(
     np.float64, st.integers(50, 300), elements=st.floats(-(2.0**40), 2.0**40, width=32, allow_subnormal=False)
@@ -128,3 +128,60 @@ def test_the_ten_largest_scores_are_knots() -> None:
 def test_unusable_sample_is_refused(sample: np.ndarray) -> None:
     with pytest.raises(ValueError, match="50 finite scores"):
         fit_survival(sample)
+
+
+def grouped(*sizes: int, shift: float = 1.5, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of groups; each is shifted against the one before."""
+    groups = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    random = np.random.default_rng(seed)
+    return random.normal(size=len(groups)) + shift * groups, groups
+
+
+@pytest.mark.parametrize("sizes", [(2000, 300), (300, 2000), (500, 500, 500), (150, 150)])
+@pytest.mark.parametrize("shift", [-1.5, 0.0, 1.5])
+def test_worst_group_lies_above_every_group_and_the_mixture(sizes: tuple[int, ...], shift: float) -> None:
+    sample, groups = grouped(*sizes, shift=shift)
+    worst = fit_worst_group(sample, groups)
+    at = np.linspace(sample.min() - 1, sample.max() + 20, 4000)
+    members = [fit_survival(sample), *(fit_survival(sample[groups == g]) for g in np.unique(groups))]
+    for member in members:
+        # Between knots two interpolations differ by a few percent.
+        assert (worst.log_survival(at) >= member.log_survival(at) - 0.05).all()
+        assert (worst.log_survival(member.x) >= member.log_survival(member.x) - 0.05).all()
+    highest = np.max([member.log_survival(at) for member in members], axis=0)
+    inside = at <= min(member.x[-1] for member in members)
+    np.testing.assert_allclose(worst.log_survival(at[inside]), highest[inside], atol=0.3)
+
+
+def test_worst_group_is_monotone_and_a_probability() -> None:
+    sample, groups = grouped(800, 200, 160)
+    log_p = fit_worst_group(sample, groups).log_survival(np.linspace(-20, 60, 5000))
+    assert (np.diff(log_p) <= 0).all()
+    assert (log_p <= 0).all()
+    assert np.isfinite(log_p).all()
+
+
+def test_worst_group_of_one_group_is_the_plain_distribution() -> None:
+    sample, groups = grouped(1000)
+    at = np.linspace(-6, 20, 500)
+    np.testing.assert_allclose(fit_worst_group(sample, groups).log_survival(at), fit_survival(sample).log_survival(at))
+
+
+@pytest.mark.parametrize(("size", "counts"), [(MIN_GROUP - 1, False), (MIN_GROUP, True)])
+def test_groups_below_the_least_size_count_with_all_only(size: int, counts: bool) -> None:
+    sample, groups = grouped(4000, size, shift=4.0)
+    worst, pooled = fit_worst_group(sample, groups), fit_survival(sample)
+    at = np.array([4.0])  # usual in the second group, almost unseen in the first
+    assert (worst.log_survival(at) > pooled.log_survival(at) + 1.0)[0] == counts
+
+
+def test_extrapolation_begins_where_the_deciding_sample_ends() -> None:
+    sample, groups = grouped(2000, 200, shift=-2.0)
+    assert fit_worst_group(sample, groups).sampled_to == sample.max()  # the low group decides nowhere up there
+    # A wide small group decides beyond its own largest score as well: there the tail speaks.
+    wide = np.concatenate([np.random.default_rng(3).normal(size=4000), np.linspace(0.0, 3.0, MIN_GROUP)])
+    of = np.repeat(np.array([0, 1], dtype=np.int32), [4000, MIN_GROUP])
+    worst = fit_worst_group(wide, of)
+    assert worst.sampled_to is not None
+    assert 3.0 <= worst.sampled_to < wide.max()
+    assert worst.extrapolates(np.array([3.0, wide.max()])).tolist() == [False, True]

@@ -139,3 +139,29 @@ def test_salts_are_independent() -> None:
 @pytest.mark.parametrize(("share", "expected"), [(0.0, False), (1.0, True)])
 def test_nothing_and_everything_can_be_held_out(share: float, expected: bool) -> None:
     assert {held_out(row, share, "s") for row in numbered(200)} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ({"label": 0}, "text"),
+        ({"text": None}, "text"),
+        ({"text": "\ud83d"}, "text"),
+        ({"text": "t", "label": 2}, "label"),
+        ({"text": "t", "label": True}, "label"),
+        ({"text": "t", "signal": "telepathy"}, "signal"),
+    ],
+)
+def test_error_names_file_line_and_field(tmp_path: Path, line: dict[str, Any], field: str) -> None:
+    path = write(tmp_path / "rows.jsonl", GOOD, line)
+    with pytest.raises(InvalidField, match=rf"rows\.jsonl, line 2: {field} ") as caught:
+        read_rows([path])
+    assert caught.value.field == field
+
+
+def test_a_directory_stands_for_its_files_in_order(tmp_path: Path) -> None:
+    write(tmp_path / "b.jsonl", {"text": "second"})
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(b'{"text": "third"}\n'))
+    write(tmp_path / "a.jsonl", {"text": "first"})
+    (tmp_path / "README.md").write_text("no rows")
+    assert [row.text for row in read_rows([tmp_path])] == ["first", "second", "third"]

@@ -78,7 +78,7 @@ def test_row_without_tokens_is_named(tiny_bert: Path, tmp_path: Path, monkeypatc
         calibrate(resolve_model(str(tiny_bert)), empty, plan(), cache=tmp_path, progress=silent)
 
 
-@pytest.mark.parametrize(("depth", "layers"), [(1, (1,)), (2, (1, 2)), (6, (3, 4, 6)), (30, (12, 18, 24))])
+@pytest.mark.parametrize(("depth", "layers"), [(1, (1,)), (2, (1, 2)), (6, (4, 6)), (30, (16, 24))])
 def test_default_layers_by_depth(depth: int, layers: tuple[int, ...]) -> None:
     assert default_layers(depth) == layers
 

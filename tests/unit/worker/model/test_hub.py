@@ -1,6 +1,7 @@
 """Where a model's files come from, in which order, and what is never loaded."""
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,29 @@ def test_hash_reads_files_larger_than_a_block(tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(b"x" * (2 * (1 << 20) + 5))
     assert hub.sha256_of([path]) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_incomplete_snapshot_is_fetched_again(cache: Path, make_hub: Any, missing: str) -> None:
+    fake = make_hub()
+    (put_into_cache(cache) / missing).unlink()
+    assert resolve_model(NAME, revision=COMMIT).origin == "hub"
+    assert len(fake.asked) == 1
+
+
+def test_incomplete_snapshot_is_not_taken_offline_either(cache: Path, embedded: Path) -> None:
+    (put_into_cache(cache) / "tokenizer.json").unlink()
+    assert resolve_model(NAME, offline=True).origin == "embedded"
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_every_shard_of_the_index_must_be_there(cache: Path, make_hub: Any, complete: bool) -> None:
+    make_hub()
+    directory = put_into_cache(cache)
+    (directory / "model.safetensors").unlink()
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for name in shards if complete else shards[:1]:
+        (directory / name).write_bytes(b"shard")
+    index = {"weight_map": {"a": shards[0], "b": shards[1], "c": shards[1]}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert resolve_model(NAME, revision=COMMIT).origin == ("cache" if complete else "hub")

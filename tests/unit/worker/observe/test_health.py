@@ -1,6 +1,7 @@
 """The health file: fresh while the worker is ready, gone after."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -53,3 +54,28 @@ def test_stop_before_start_is_harmless(tmp_path: Path) -> None:
 
 def test_several_beats_fit_before_the_file_counts_as_stale() -> None:
     assert health.BEAT_S * 3 < STALE_S
+
+
+def test_a_file_left_by_a_crash_is_gone_before_the_model_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "health"
+    path.touch()
+    Heartbeat(path)
+    assert not is_healthy(path)
+
+
+def test_heartbeat_waits_until_the_process_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "POLL_S", 0.01)
+    path = tmp_path / "health"
+    ready = threading.Event()
+    heartbeat = Heartbeat(path, ready.is_set)
+    heartbeat.start()
+    try:
+        time.sleep(0.05)
+        assert not path.exists()
+        ready.set()
+        deadline = time.monotonic() + 5
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert is_healthy(path)
+    finally:
+        heartbeat.stop()

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.fakes import FakeEncoder, window_of
 from worker.errors import EngineStopped, ForwardFailed, Overloaded
 from worker.model.encoder import FloatArray, WindowBatch
+from worker.model.windows import Window
 from worker.screening import engine as engine_module
 from worker.screening.engine import Engine, EngineLimits
 
@@ -280,3 +281,112 @@ def test_counters_add_up(make: Make) -> None:
     engine.stop()
     stats = engine.stats
     assert (stats.batches, stats.windows, stats.tokens, stats.padded_tokens) == (2, 3, 6, 7)
+
+
+class Dying(FakeEncoder):
+    """A backend that takes the engine's thread with it."""
+
+    def score(self, batch: WindowBatch) -> FloatArray:
+        super().score(batch)
+        raise SystemExit
+
+
+# The thread ends without its last words.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+class TestThreadThatDies:
+    @pytest.fixture
+    def dying(self) -> tuple[Engine, Dying]:
+        encoder = Dying(WEIGHTS)
+        engine = Engine(encoder, encoder.n_signals, EngineLimits(queue_tokens=8))
+        assert engine.alive
+        blocked(encoder, engine)
+        return engine, encoder
+
+    def test_fails_everything_that_waits(self, dying: tuple[Engine, Dying]) -> None:
+        engine, encoder = dying
+        waiting = [
+            engine.submit([window_of(6)]),
+            engine.submit([window_of(7)], bulk=True),
+            engine.explain(window_of(8)),
+        ]
+        encoder.open.set()
+        for future in waiting:
+            assert isinstance(future.exception(5), EngineStopped)
+        engine._thread.join(5)
+        assert not engine.alive
+        with pytest.raises(EngineStopped):
+            engine.submit([window_of(1)])
+
+    def test_fails_what_it_had_in_hand(self) -> None:
+        encoder = Dying(WEIGHTS)
+        engine = Engine(encoder, encoder.n_signals, EngineLimits())
+        assert isinstance(engine.submit([window_of(6)]).exception(3), EngineStopped)
+
+    def test_wakes_a_thread_that_waits_for_room(self, dying: tuple[Engine, Dying]) -> None:
+        engine, encoder = dying
+        engine.submit([window_of(*[2] * 8)])
+        with ThreadPoolExecutor(1) as pool:
+            late = pool.submit(engine.submit, [window_of(3)])
+            time.sleep(0.05)
+            encoder.open.set()
+            try:
+                assert isinstance(late.exception(5), EngineStopped)
+            finally:
+                engine.stop()  # wakes it otherwise
+
+
+def test_a_stopped_engine_is_not_alive() -> None:
+    encoder = FakeEncoder(WEIGHTS)
+    engine = Engine(encoder, encoder.n_signals, EngineLimits())
+    assert engine.alive
+    engine.stop()
+    assert not engine.alive
+
+
+def test_bulk_that_fills_its_room_keeps_no_interactive_work_out(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "SUBMIT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(engine_module, "BULK_TIMEOUT_S", 0.05)
+    encoder = FakeEncoder(WEIGHTS)
+    engine = make(encoder, queue_tokens=8)
+    blocked(encoder, engine)
+    bulk = engine.submit([window_of(*[2] * 8)], bulk=True)
+    interactive = engine.submit([window_of(*[3] * 8)])
+    for is_bulk in (False, True):
+        with pytest.raises(Overloaded):
+            engine.submit([window_of(4)], bulk=is_bulk)
+    encoder.open.set()
+    assert (interactive.result(10)[0, 0], bulk.result(10)[0, 0]) == (24, 16)
+    assert engine.submit([window_of(*[2] * 8)], bulk=True).result(10)[0, 0] == 16
+
+
+def test_bulk_waits_longer_for_room_than_interactive_work(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_module.BULK_TIMEOUT_S > engine_module.SUBMIT_TIMEOUT_S
+    monkeypatch.setattr(engine_module, "SUBMIT_TIMEOUT_S", 0.01)
+    encoder = FakeEncoder(WEIGHTS)
+    engine = make(encoder, queue_tokens=8)
+    blocked(encoder, engine)
+    engine.submit([window_of(*[2] * 8)], bulk=True)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(lambda: engine.submit([window_of(9)], bulk=True).result(10))
+        time.sleep(0.1)
+        assert not late.done()
+        encoder.open.set()
+        assert late.result(10)[0, 0] == 9
+
+
+def test_windows_that_make_no_batch_are_bisected_like_poison(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = WindowBatch.of
+
+    def of(windows: list[Window]) -> WindowBatch:
+        if any(POISON in window.ids for window in windows):
+            raise MemoryError
+        return original(windows)
+
+    encoder = FakeEncoder(WEIGHTS)
+    engine = make(encoder)
+    blocked(encoder, engine)
+    monkeypatch.setattr(WindowBatch, "of", staticmethod(of))
+    futures = [engine.submit([window_of(number)]) for number in (2, POISON, 3)]
+    encoder.open.set()
+    assert isinstance(futures[1].exception(10), ForwardFailed)
+    assert [futures[0].result(10)[0, 0], futures[2].result(10)[0, 0]] == [2, 3]

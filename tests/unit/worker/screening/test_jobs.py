@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from schemas import Alarm, AlarmEvent, ItemResult, ResultEvent, result_id
+from schemas import Alarm, AlarmEvent, DeadLetterEvent, ItemResult, ResultEvent, limits, result_id
 from tests.unit.fakes import FakeAttempts, FakeEncoder, ids_of
 from worker.errors import EngineStopped, Overloaded, TopicError
 from worker.screening import engine as engine_module
-from worker.screening.jobs import Delivery, JobRunner
+from worker.screening import jobs as jobs_module
+from worker.screening.jobs import Delivery, JobRunner, payload_text
 from worker.screening.screener import Screener
 from worker.topic.publisher import InMemoryPublisher
 
@@ -59,7 +60,7 @@ def test_alarm_for_the_flagged_item_only(runner: JobRunner, publisher: InMemoryP
     runner.run(job(CLEAN, ATTACK, "", source="email", tenant="acme"), DELIVERY)
     [alarm] = publisher.alarms
     assert (alarm.item_id, alarm.severity, alarm.source, alarm.tenant) == ("t1", "critical", "email", "acme")
-    assert alarm.alarm_id == result_id("job-1", "t1", 1)
+    assert alarm.alarm_id == publisher.results[1].result_id == result_id("job-1", "t1", 1, tenant="acme")
     assert alarm.signal == alarm.evidence[0].signal
 
 
@@ -120,7 +121,8 @@ def test_what_is_no_job_is_buried_and_answered(
     assert result.error is not None
     assert result.error.code == "not_a_job"
     [letter] = publisher.dead
-    assert (letter.task_id, letter.queue, letter.payload, letter.attempts) == ("task-1", "screening", raw, 1)
+    assert (letter.task_id, letter.queue, letter.attempts) == ("task-1", "screening", 1)
+    assert json.loads(letter.payload) == raw
     assert attempts.finished == ["task-1"]
 
 
@@ -298,3 +300,92 @@ def test_submit_timeout_is_under_the_visibility_timeout() -> None:
     from worker.settings import Settings
 
     assert Settings.model_fields["visibility_timeout_s"].default > engine_module.SUBMIT_TIMEOUT_S
+
+
+def nested(depth: int) -> object:
+    value: object = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_payload_is_json_text() -> None:
+    raw = {"größe": [1, None, {"a": True}]}
+    assert payload_text(raw) == '{"größe": [1, null, {"a": true}]}'
+
+
+def test_payload_with_lone_surrogates_can_be_stored() -> None:
+    assert json.loads(payload_text({"\ud83d": ["\udc00 alone"]})) == {"?": ["? alone"]}
+
+
+def test_payload_300_levels_deep_is_kept_whole() -> None:
+    assert json.loads(payload_text(nested(300))) == nested(300)
+
+
+@pytest.mark.parametrize("raw", [nested(100_000), float("nan"), {1, 2}, b"bytes"])
+def test_payload_of_anything_is_text_that_can_be_stored(raw: object) -> None:
+    assert payload_text(raw).encode()
+
+
+def test_payload_is_cut_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "MAX_PAYLOAD", 20)
+    assert payload_text(["x" * 100]) == '["' + "x" * 18
+
+
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_deeply_nested_message_is_buried_at_the_first_attempt(
+    runner: JobRunner, publisher: InMemoryPublisher, attempts: FakeAttempts, depth: int
+) -> None:
+    for raw in (nested(depth), {"job_id": "j", "items": "abc", "metadata": nested(depth)}):
+        [result] = runner.run(raw, DELIVERY)
+        assert result.error is not None
+        assert result.error.code == "not_a_job"
+    for letter in publisher.dead:
+        event = DeadLetterEvent(id="t", data=letter)
+        assert DeadLetterEvent.model_validate_json(event.model_dump_json()) == event
+    assert attempts.finished == ["task-1", "task-1"]
+
+
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_deep_nesting_inside_a_job_is_answered_item_by_item(runner: JobRunner, depth: int) -> None:
+    for extra in ({"metadata": {"k": nested(depth)}}, {"extra": nested(depth)}):
+        results = runner.run(job(CLEAN, CLEAN, **extra), DELIVERY)
+        assert [result.status for result in results] == ["error", "error"]
+    [result] = runner.run({"job_id": "job-1", "items": [{"id": "a", "text": nested(depth)}]}, DELIVERY)
+    assert result.error is not None
+    assert result.error.code == "invalid_field"
+
+
+def test_corrected_job_with_the_same_id_is_published(runner: JobRunner, publisher: InMemoryPublisher) -> None:
+    runner.run(job(CLEAN, ""), DELIVERY)
+    runner.run(job(CLEAN, ATTACK), Delivery("task-2", "screening", bulk=False))
+    assert [(result.item_id, result.status) for result in publisher.results] == [
+        ("t0", "screened"),
+        ("t1", "error"),
+        ("t1", "screened"),
+    ]
+    assert len(publisher.alarms) == 1
+
+
+def test_tenants_with_the_same_job_id_are_both_published(runner: JobRunner, publisher: InMemoryPublisher) -> None:
+    for tenant in ("acme", "beta", "acme"):
+        runner.run(job(ATTACK, tenant=tenant), DELIVERY)
+    assert [result.tenant for result in publisher.results] == ["acme", "beta"]
+    assert [alarm.tenant for alarm in publisher.alarms] == ["acme", "beta"]
+
+
+def test_job_with_too_many_items_is_answered_once_as_a_whole(runner: JobRunner, publisher: InMemoryPublisher) -> None:
+    [result] = runner.run(job(*["t"] * (limits.MAX_ITEMS_PER_JOB + 1)), DELIVERY)
+    assert result.error is not None
+    assert (result.job_id, result.item_id, result.item_index) == ("job-1", None, None)
+    assert result.error.code == "too_many_items"
+    assert publisher.results == [result]
+
+
+@pytest.mark.parametrize("changes", [{"policy": "strict"}, {"source": "fax"}, {}], ids=["policy", "source", "none"])
+def test_twins_get_results_of_their_own_whatever_the_fault(
+    runner: JobRunner, publisher: InMemoryPublisher, changes: dict[str, Any]
+) -> None:
+    twin = {"id": "twin", "text": CLEAN}
+    runner.run({"job_id": "job-1", "items": [twin, twin, None, None], **changes}, DELIVERY)
+    assert [result.item_index for result in publisher.results] == [0, 1, 2, 3]

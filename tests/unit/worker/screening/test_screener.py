@@ -1,13 +1,16 @@
 """From texts to findings, with a fake encoder behind a real engine."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from schemas import limits
 from tests.tiny_models import byte_level_tokenizer
 from tests.unit.fakes import FakeEncoder
-from worker.errors import EngineStopped, ForwardFailed, NoTokens
+from worker.errors import EngineStopped, FirewallError, ForwardFailed, NoTokens, Overloaded, TooManyTokens
 from worker.model.windows import WindowTokenizer
 from worker.screening.screener import Finding, Screener, prepare
 
@@ -132,3 +135,54 @@ def test_row_beyond_the_windows_is_an_error(tokenizer: WindowTokenizer) -> None:
     [plain] = prepare(tokenizer, ["garden"])
     with pytest.raises(IndexError):
         plain.locate(1)
+
+
+def test_text_with_too_many_tokens_fails_alone(screener: Screener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_ITEM_TOKENS", 20)
+    outcomes = screener.screen([CLEAN, "water " * 21, "water " * 20])
+    assert [isinstance(outcome, Finding) for outcome in outcomes] == [True, False, True]
+    error = outcomes[1]
+    assert isinstance(error, TooManyTokens)
+    assert (error.code, error.field, error.retryable) == ("too_many_tokens", "text", False)
+    assert "21 tokens" in error.message
+    assert "20" in error.message
+
+
+def test_tokens_of_every_view_are_counted(screener: Screener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_ITEM_TOKENS", 20)
+    [outcome] = screener.screen(["\u200b".join("x" * 30) + " " + "ｘ " * 15])
+    assert isinstance(outcome, TooManyTokens)
+
+
+def test_a_long_run_of_letters_is_read_in_pieces(screener: Screener) -> None:
+    # WordPiece reads a word of more than a hundred letters as one unknown token.
+    finding = only(screener, "q" * 250)
+    assert finding.windows > 1
+
+
+@pytest.mark.parametrize("error", [Overloaded("full"), EngineStopped("over")], ids=["overload", "end"])
+def test_what_a_job_had_submitted_is_cancelled_when_it_goes_back(
+    screener: Screener, monkeypatch: pytest.MonkeyPatch, error: FirewallError
+) -> None:
+    submitted: list[Future[Any]] = []
+
+    def submit(*_: Any, **__: Any) -> Future[Any]:
+        if len(submitted) == 2:
+            raise error
+        submitted.append(Future())
+        return submitted[-1]
+
+    monkeypatch.setattr(screener.engine, "submit", submit)
+    with pytest.raises(type(error)):
+        screener.screen([CLEAN, "\u200d", CLEAN, CLEAN, CLEAN])
+    assert [future.cancelled() for future in submitted] == [True, True]
+
+
+def test_an_end_while_a_job_waits_cancels_the_rest_of_it(screener: Screener, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Future[Any]] = [Future(), Future()]
+    submitted[0].set_exception(EngineStopped("over"))
+    queue = list(submitted)
+    monkeypatch.setattr(screener.engine, "submit", lambda *_, **__: queue.pop(0))
+    with pytest.raises(EngineStopped):
+        screener.screen([CLEAN, CLEAN])
+    assert submitted[1].cancelled()

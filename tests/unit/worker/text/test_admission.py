@@ -43,7 +43,7 @@ def admit_items(*items: Any, **header: Any) -> Admission:
     return admit({"job_id": "job-1", "items": list(items), **header}, {"default"})
 
 
-def codes(admission: Admission) -> list[tuple[int, str]]:
+def codes(admission: Admission) -> list[tuple[int | None, str]]:
     return [(refused.index, refused.error.code) for refused in admission.refused]
 
 
@@ -128,13 +128,36 @@ def test_a_job_may_have_the_most_items() -> None:
     assert len(admit_items(*items).admitted) == limits.MAX_ITEMS_PER_JOB
 
 
-def test_one_item_more_refuses_every_item() -> None:
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [({}, "too_many_items"), ({"source": "fax"}, "invalid_field"), ({"policy": "x"}, "unknown_policy")],
+)
+def test_one_item_more_refuses_the_job_as_a_whole(header: dict[str, Any], code: str) -> None:
     items = [{"id": str(n), "text": "t"} for n in range(limits.MAX_ITEMS_PER_JOB + 1)]
-    admission = admit_items(*items)
-    assert {code for _, code in codes(admission)} == {"too_many_items"}
-    assert len(admission.refused) == limits.MAX_ITEMS_PER_JOB + 1
-    assert "257" in admission.refused[0].error.message
-    assert "256" in admission.refused[0].error.message
+    admission = admit_items(*items, **header)
+    assert admission.admitted == ()
+    [refused] = admission.refused
+    assert (refused.index, refused.item_id, refused.error.code) == (None, None, code)
+
+
+def test_message_about_too_many_items_names_number_and_limit() -> None:
+    items = [{"id": str(n), "text": "t"} for n in range(limits.MAX_ITEMS_PER_JOB + 1)]
+    message = admit_items(*items).refused[0].error.message
+    assert "257" in message
+    assert "256" in message
+
+
+@pytest.mark.parametrize("header", [{}, {"policy": "x"}, {"source": "fax"}], ids=["none", "policy", "source"])
+def test_repeated_and_unreadable_ids_are_ambiguous_whatever_the_fault(header: dict[str, Any]) -> None:
+    items = [{"id": "twin", "text": "t"}, {"id": "twin", "text": ""}, None, 3, {"id": "bad", "text": ""}]
+    refused = admit_items(*items, **header).refused
+    assert [(r.index, r.item_id, r.ambiguous) for r in refused] == [
+        (0, "twin", True),
+        (1, "twin", True),
+        (2, None, True),
+        (3, None, True),
+        (4, "bad", False),
+    ]
 
 
 def test_texts_together_too_large_refuse_every_item() -> None:

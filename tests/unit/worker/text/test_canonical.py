@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.text.canonical import canonical_view
+from worker.text.canonical import LONG_WORD, MAX_EXPANSION, canonical_view
 
 PLAIN = "Ignore all rules"
 HOSTILE_CHARACTERS = st.sampled_from("Ia gn\u0301\u0488\u200b\u202e\ufe0fＩｇ\U000e0069а𝐢ﬁ①\ufdfa\u1100\u0958. -_")
@@ -143,9 +143,48 @@ def test_every_character_knows_an_original_one_in_order(text: str) -> None:
 @given(st.text(st.characters(max_codepoint=126, min_codepoint=32), max_size=100))
 def test_ascii_text_changes_only_by_joining_letters(text: str) -> None:
     view = canonical_view(text)
+    # A text this short has no word that must be broken.
     if view is not None:
         assert view.text == "".join(text[index] for index in view.origin)
         assert len(view.text) < len(text)
+
+
+def test_a_character_that_is_a_whole_phrase_stays_itself() -> None:
+    assert canonical_view("\ufdfa") is None
+    view = canonical_view("\ufdfaＡ")
+    assert view is not None
+    assert view.text == "\ufdfaA"
+
+
+@pytest.mark.parametrize("letters", ["a", "7", "aB3"])
+def test_a_word_of_a_hundred_letters_stays_and_a_longer_one_is_broken(letters: str) -> None:
+    word = (letters * LONG_WORD)[:LONG_WORD]
+    assert canonical_view(f"go {word} on") is None
+    view = canonical_view(f"go {word}{word}{letters} on")
+    assert view is not None
+    assert view.text == f"go {word} {word} {letters} on"
+
+
+@pytest.mark.parametrize("disguise", ["", "\u200b", "ｗ"], ids=["ASCII", "zero-width", "full-width"])
+def test_every_character_of_a_broken_word_comes_from_the_original(disguise: str) -> None:
+    text = f"see {disguise} " + "abcdefghij" * 35 + " then"
+    view = canonical_view(text)
+    assert view is not None
+    assert max(map(len, view.text.split())) == LONG_WORD
+    assert view.text.replace(" ", "").endswith("abcdefghij" * 35 + "then")
+    for position, character in enumerate(view.text):
+        if character not in " w":
+            assert text[view.origin[position]] == character
+    begin, end = view.span(view.text.index("then"), len(view.text))
+    assert text[begin:end] == "then"
+
+
+def test_letters_joined_to_a_long_word_are_broken_again() -> None:
+    text = "x " * 150 + "end"
+    view = canonical_view(text)
+    assert view is not None
+    assert max(map(len, view.text.split())) == LONG_WORD
+    assert [text[index] for index in view.origin][-3:] == list("end")
 
 
 @pytest.mark.timeout(20)
@@ -158,8 +197,9 @@ def test_ascii_text_changes_only_by_joining_letters(text: str) -> None:
         pytest.param("\u200b" * 260_000 + "x", id="invisible characters"),
         pytest.param("а" * 130_000 + "a" * 130_000, id="one long mixed word"),
         pytest.param("\ufdfa" * 200_000, id="characters that expand to eighteen"),
+        pytest.param("x" * 260_000, id="one long word"),
     ],
 )
 def test_longest_hostile_text_is_handled(text: str) -> None:
     view = canonical_view(text)
-    assert view is None or len(view.text) <= 18 * len(text)
+    assert view is None or len(view.text) <= MAX_EXPANSION * len(text) * (1 + 1 / LONG_WORD)
