@@ -13,7 +13,8 @@ from worker.codebook.format import save_codebook
 from worker.fitting import fit
 from worker.fitting.adapter import AdapterPlan
 from worker.fitting.dataset import LabelledText
-from worker.fitting.fit import CalibrationPlan, calibrate
+from worker.fitting.fit import calibrate
+from worker.fitting.plan import CalibrationPlan
 from worker.fitting.train import TrainingPlan
 from worker.model.hub import resolve_model
 

@@ -51,8 +51,8 @@ def calibrate(
     from worker.codebook.format import save_codebook
     from worker.fitting.adapter import AdapterPlan
     from worker.fitting.dataset import data_files, file_sha256, read_rows
-    from worker.fitting.fit import CalibrationPlan, default_layers
     from worker.fitting.fit import calibrate as fit
+    from worker.fitting.plan import CalibrationPlan, default_layers
     from worker.fitting.train import TrainingPlan
     from worker.model.hub import resolve_model
     from worker.model.torch_encoder import limit_threads, require_torch

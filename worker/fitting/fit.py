@@ -3,9 +3,9 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,11 @@ from worker.codebook.probe import Basis, Probe, fold
 from worker.codebook.splines import fit_survival
 from worker.errors import InvalidField
 from worker.fitting.activations import fit_basis, project
-from worker.fitting.adapter import AdapterPlan, train_adapter
+from worker.fitting.adapter import train_adapter
 from worker.fitting.dataset import LabelledText, held_out, source_group
 from worker.fitting.golden import GOLDEN_TEXTS
-from worker.fitting.train import TrainingPlan, train_probe
+from worker.fitting.plan import CalibrationPlan
+from worker.fitting.train import train_probe
 from worker.model.hub import ModelFiles
 from worker.model.torch_encoder import TorchEncoder, TruncatedModel
 from worker.model.windows import Window, WindowTokenizer
@@ -34,50 +35,6 @@ Progress = Callable[[str, int], Callable[[int], None]]
 
 MIN_STRATUM = 300
 """Benign calibration documents a length stratum must have; smaller ones are merged with a neighbour."""
-
-
-@dataclass(frozen=True)
-class CalibrationPlan:
-    """Choices of one codebook.
-
-    Attributes:
-        layers: Layers to probe, 1-based.
-        rank: Directions of the basis.
-        window: Tokens of a window, special ones included.
-        overlap: Content tokens two windows share.
-        strata: Borders of the length strata, in tokens.
-        calibration_share: Share of the benign rows kept from the probes for the benign distributions.
-        basis_documents: Documents the basis is fitted on.
-        max_windows: Windows of one document used for training, evenly spaced; scoring always uses all.
-        dtype: Arithmetic the worker will use; the benign distributions and golden scores are taken in it.
-        activation_dtype: Arithmetic of the activations the probes are fitted on. They are stored in half
-            precision anyway.
-        training: See ``TrainingPlan``.
-        adapter: See ``AdapterPlan``. With an adapter, probes are trained with it, and ``training`` is unused.
-    """
-
-    layers: tuple[int, ...]
-    rank: int = 256
-    window: int = 256
-    overlap: int = 64
-    strata: tuple[int, ...] = (8, 32, 128, 384)
-    calibration_share: float = 0.25
-    basis_documents: int = 1500
-    max_windows: int = 4
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    activation_dtype: str = "bfloat16"
-    training: TrainingPlan = field(default_factory=TrainingPlan)
-    adapter: AdapterPlan = field(default_factory=AdapterPlan)
-
-
-def default_layers(depth: int) -> tuple[int, ...]:
-    """Return the layers probed when none are named: two thirds of the deepest, and the deepest.
-
-    The deepest is the model's last, or of a model of over twelve layers the last of the first 80 %: late
-    layers of decoders specialise in the next token; middle ones carry what a text is about.
-    """
-    deepest = max(1, round(depth * 0.8)) if depth > 12 else depth
-    return tuple(sorted({max(1, round(deepest * 2 / 3)), deepest}))
 
 
 def calibrate(

@@ -12,14 +12,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from worker.errors import EngineError, EngineStopped, ForwardFailed, Overloaded
+from worker.errors import EngineStopped, ForwardFailed, Overloaded
 from worker.model.encoder import Encoder, FloatArray, WindowBatch
 from worker.model.windows import Window
 from worker.screening.batching import HORIZON, plan_batch
+from worker.screening.request import Request
 
 log = logging.getLogger(__name__)
 
@@ -58,29 +59,7 @@ class EngineStats:
     busy_s: float = 0.0
 
 
-@dataclass(eq=False, slots=True)
-class _Request:
-    """A document's windows and what has become of them."""
-
-    windows: Sequence[Window]
-    logits: FloatArray
-    missing: int
-    future: "Future[FloatArray]" = field(default_factory=Future)
-
-    def put(self, position: int, row: FloatArray) -> None:
-        self.logits[position] = row
-        self.missing -= 1
-        if self.missing == 0:
-            with suppress(InvalidStateError):  # the job was given up meanwhile
-                self.future.set_result(self.logits)
-
-    def fail(self, error: EngineError) -> None:
-        """End the request with an error, if it has not ended."""
-        with suppress(InvalidStateError):
-            self.future.set_exception(error)
-
-
-_Entry = tuple[_Request, int]
+_Entry = tuple[Request, int]
 
 
 class Engine:
@@ -125,7 +104,7 @@ class Engine:
             EngineStopped: The engine is shutting down.
         """
         tokens = sum(len(window) for window in windows)
-        request = _Request(windows, np.empty((len(windows), self._n_signals), np.float32), len(windows))
+        request = Request(windows, np.empty((len(windows), self._n_signals), np.float32), len(windows))
         with self._changed:
             # A document larger than the whole queue gets in when the queue is empty.
             timeout = BULK_TIMEOUT_S if bulk else SUBMIT_TIMEOUT_S

@@ -13,7 +13,8 @@ from worker.errors import InvalidField
 from worker.fitting import fit
 from worker.fitting.activations import ProjectedWindows, fit_basis, project
 from worker.fitting.dataset import LabelledText
-from worker.fitting.fit import calibrate, default_layers, make_targets, merge_strata
+from worker.fitting.fit import calibrate, make_targets, merge_strata
+from worker.fitting.plan import default_layers
 from worker.fitting.train import TrainingPlan, train_probe
 from worker.model.encoder import FloatArray, WindowBatch
 from worker.model.hub import resolve_model
