@@ -51,8 +51,8 @@ class Settings(BaseSettings):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="Arithmetic of the model. bfloat16 is about three times as fast on CPUs with AVX512-BF16 or "
-        "AMX; the golden self-test refuses it when scores drift.",
+        description="Arithmetic of the model. bfloat16 is about twice as fast on CPUs with AVX512-BF16 or AMX, and "
+        "needs a codebook calibrated in it (`calibrate --dtype bfloat16`): the golden self-test refuses another.",
     )
     device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1.")
     threads: int = Field(
@@ -77,7 +77,8 @@ class Settings(BaseSettings):
     queue_tokens: int = Field(
         default=2_000_000,
         ge=1024,
-        description="Tokens that may wait for the engine before jobs are sent back to Redis as overload.",
+        description="Tokens of interactive, and as many of bulk work, that may wait for the engine. Further jobs wait "
+        "for room; interactive ones go back to Redis as overload after a minute.",
     )
     linger_ms: float = Field(
         default=2.0,
@@ -99,8 +100,9 @@ class Settings(BaseSettings):
     visibility_timeout_s: int = Field(
         default=300,
         ge=5,
-        description="Seconds after which an unacknowledged job of a dead worker is given to another. Must exceed "
-        "the longest job. The shortest value among all applications on one Redis database wins.",
+        description="Seconds after which an unacknowledged job of a dead worker is given to another. A live worker "
+        "renews what it holds, so that jobs may take longer. The shortest value among all applications on one Redis "
+        "database wins.",
     )
     max_attempts: int = Field(
         default=5, ge=1, description="Starts of one job before it goes to the dead-letter stream."

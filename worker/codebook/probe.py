@@ -2,7 +2,7 @@
 
 A window's logit for signal ``s`` is ``bias_s + sum over heads h of sum over tokens t of
 softmax_t(query_sh(x_t)) * value_sh(x_t)``, where queries and values are linear in the projected
-activation ``z = ((concat of layers) - mean) @ components``. Attention probes: J. Kantamneni et al., "Are
+activation ``z = ((concat of layers) - mean) @ components``. Attention probes: S. Kantamneni et al., "Are
 Sparse Autoencoders Useful? A Case Study in Sparse Probing" (2025), section on multi-token probes. Because
 values are linear in a token's activation, every token's share of the logit is known exactly: that share
 is the evidence.

@@ -152,15 +152,17 @@ def _pchip(x: FloatArray, y: FloatArray, at: FloatArray) -> FloatArray:
     derivative = _derivatives(width, slope)
     cell = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
     h = width[cell]
-    t = (at - x[cell]) / h
-    result: FloatArray = (
+    # In double precision the terms' rounding can order two neighbouring scores the wrong way round by an ulp;
+    # in extended precision it lies under the ulp of what is returned.
+    t = (at.astype(np.longdouble) - x[cell]) / h
+    result = (
         y[cell] * (1 + 2 * t) * (1 - t) ** 2
         + h * derivative[cell] * t * (1 - t) ** 2
         + y[cell + 1] * t**2 * (3 - 2 * t)
         - h * derivative[cell + 1] * t**2 * (1 - t)
     )
     # Rounding in narrow cells may leave the cell's range by an ulp; p-values must not.
-    return np.clip(result, y[cell + 1], y[cell])
+    return np.clip(result.astype(np.float64), y[cell + 1], y[cell])
 
 
 def _derivatives(width: FloatArray, slope: FloatArray) -> FloatArray:

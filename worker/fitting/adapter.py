@@ -207,7 +207,7 @@ def _low_rank_sum(module: "nn.Linear", rank: int, generator: "torch.Generator") 
     """Return ``weight -> weight + up @ down``.
 
     The sum is made once a step and the product with it is one full matrix product: two thin products per
-    map, the usual form of LoRA, take several times as long on a CPU.
+    map, the usual form of LoRA, are many small products, which a CPU does badly.
     """
     import torch
     from torch import nn

@@ -65,17 +65,15 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def held_out(row: LabelledText, share: float, salt: str, *, by_source: bool = False) -> bool:
+def held_out(row: LabelledText, share: float, salt: str) -> bool:
     """Tell whether a row belongs to the share that is set aside; by hash, so the same on every machine.
 
     Args:
         row: The row.
         share: Between 0 and 1.
         salt: Sets of different salts are independent.
-        by_source: Set whole sources aside, so that nothing of their kind is fitted on.
     """
-    name = row.source if by_source else f"{row.source}\x00{row.id}"
-    digest = hashlib.sha256(f"{salt}\x00{name}".encode()).digest()
+    digest = hashlib.sha256(f"{salt}\x00{row.source}\x00{row.id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 

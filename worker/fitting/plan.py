@@ -24,7 +24,8 @@ class CalibrationPlan:
         activation_dtype: Arithmetic of the activations the probes are fitted on. They are stored in half
             precision anyway.
         training: See ``TrainingPlan``.
-        adapter: See ``AdapterPlan``. With an adapter, probes are trained with it, and ``training`` is unused.
+        adapter: See ``AdapterPlan``. With an adapter, probes are trained with it, and of ``training`` only
+            the heads count.
     """
 
     layers: tuple[int, ...]
