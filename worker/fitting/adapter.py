@@ -90,16 +90,15 @@ def train_adapter(
         The adapter in float16 and the probe. The same input gives the same result on the same machine.
     """
     import torch
-    from torch.nn.utils import parametrize
 
     generator = torch.Generator().manual_seed(plan.seed)
     probe = initial_probe(targets.shape[1], heads, basis.rank, generator)
     mean, components = torch.from_numpy(basis.mean), torch.from_numpy(basis.components)
     maps = _changed_maps(model, plan.first_layer)
-    changes = {name: _low_rank_sum(module, plan.rank, generator) for name, module in maps.items()}
-    for name, module in maps.items():
-        parametrize.register_parametrization(module, "weight", changes[name])
-    low_rank = [parameter for change in changes.values() for parameter in change.parameters()]
+    changes = {name: _branch(module, plan.rank, generator) for name, module in maps.items()}
+    for name, change in changes.items():
+        model.model.set_submodule(name, change)
+    low_rank = [tensor for change in changes.values() for tensor in change.parameters() if tensor.requires_grad]
     optimiser = torch.optim.AdamW(
         [{"params": low_rank, "lr": plan.learning_rate}, {"params": probe, "lr": plan.probe_learning_rate}],
         weight_decay=plan.weight_decay,
@@ -137,8 +136,8 @@ def train_adapter(
         advance(1)
         if step % CHECKPOINT_STEPS == 0:
             checkpoint.save(step)
-    for module in maps.values():
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+    for name, module in maps.items():
+        model.model.set_submodule(name, module)
     adapter = {name: LowRank(_half(change.down), _half(change.up)) for name, change in changes.items()}
     query, value, bias = (parameter.detach().numpy().astype(np.float32) for parameter in probe)
     return adapter, Probe(query, value, bias)
@@ -203,23 +202,25 @@ def _changed_maps(model: TruncatedModel, first_layer: int) -> "dict[str, nn.Line
     }
 
 
-def _low_rank_sum(module: "nn.Linear", rank: int, generator: "torch.Generator") -> "nn.Module":
-    """Return ``weight -> weight + up @ down``.
+def _branch(linear: "nn.Linear", rank: int, generator: "torch.Generator") -> "nn.Module":
+    """Return ``x -> linear(x) + (x @ down.T) @ up.T`` (LoRA, arXiv 2106.09685), in the map's arithmetic.
 
-    The sum is made once a step and the product with it is one full matrix product: two thin products per
-    map, the usual form of LoRA, are many small products, which a CPU does badly.
+    The other form, one product with ``weight + up @ down``, must compute the gradient of the whole weight.
     """
     import torch
     from torch import nn
 
-    class LowRankSum(nn.Module):
+    class LowRankBranch(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            scale = module.in_features**-0.5
-            self.down = nn.Parameter(torch.randn(rank, module.in_features, generator=generator) * scale)
-            self.up = nn.Parameter(torch.zeros(module.out_features, rank))
+            scale = linear.in_features**-0.5
+            self.linear = linear
+            self.down = nn.Parameter(torch.randn(rank, linear.in_features, generator=generator) * scale)
+            self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
 
-        def forward(self, weight: torch.Tensor) -> torch.Tensor:
-            return weight + (self.up @ self.down).to(weight.dtype)
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            thin = x @ self.down.to(x.dtype).T
+            wide = torch.addmm(self.linear(x).flatten(0, -2), thin.flatten(0, -2), self.up.to(x.dtype).T)
+            return wide.view(*x.shape[:-1], linear.out_features)
 
-    return LowRankSum()
+    return LowRankBranch()

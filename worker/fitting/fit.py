@@ -19,6 +19,7 @@ from worker.errors import InvalidField
 from worker.fitting.activations import fit_basis, project
 from worker.fitting.adapter import train_adapter
 from worker.fitting.dataset import LabelledText, held_out, source_group
+from worker.fitting.disguise import disguise
 from worker.fitting.golden import GOLDEN_TEXTS
 from worker.fitting.plan import CalibrationPlan
 from worker.fitting.train import train_probe
@@ -62,7 +63,7 @@ def calibrate(
     Raises:
         InvalidField: Rows lack labels, or there are too few benign ones to calibrate on.
     """
-    fitted, benign = _split(rows, plan)
+    fitted, benign = (part + disguise(part, plan.disguised_share) for part in _split(rows, plan))
     model = TruncatedModel(files, plan.layers, dtype=plan.activation_dtype)
     if plan.window > model.max_tokens:
         raise InvalidField(f"a window of {plan.window} tokens, the model takes {model.max_tokens}", field="window")

@@ -2,7 +2,7 @@
 
 Attackers hide instructions from filters with characters that models see through: full-width and
 mathematical letters, invisible characters between letters, look-alike letters of other scripts, Unicode
-tags, letters set apart by spaces. The canonical view undoes these; it is screened beside the text as
+tags, letters set apart by spaces, encodings. The canonical view undoes these; it is screened beside the text as
 written, and every character of it knows the character it came from, so that evidence points into the
 original. References: Unicode TR 36 and UTS 39 (confusables), UAX 15 (NFKC).
 """
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from worker.text import encodings
 
 MAX_MARKS = 2
 """Combining marks kept after a base character. Living scripts need two; "zalgo" text has dozens."""
@@ -33,7 +35,8 @@ _SUSPICIOUS = re.compile(
 )
 _MIXED_WORD = re.compile(r"[^\W\d_]{2,}")
 _LATIN = re.compile(r"[A-Za-z]")
-_SPACED_LETTERS = re.compile(r"(?<!\S)(?:\w[ .\-_*|/]){3,}\w(?!\S)")
+_SPACED_LETTERS = re.compile(r"(?<!\S)(?:[^\W_][ .\-_*|/]){3,}[^\W_](?!\S)")
+_SPACED_SHORT = re.compile(r"(?<!\S)(?:[^\W_][ .\-_*|/])+[^\W_](?!\S)")
 _LONG_WORD = re.compile(rf"[A-Za-z0-9]{{{LONG_WORD + 1},}}")
 _TAG_BASE = 0xE0000
 
@@ -53,8 +56,8 @@ class CanonicalView:
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Map a span of the canonical text to the original one; an empty one, of a trimmed space, to its character."""
         start = min(start, len(self.origin) - 1)
-        end = max(end, start + 1)
-        return int(self.origin[start]), int(self.origin[end - 1]) + 1
+        covered = self.origin[start : max(end, start + 1)]
+        return int(covered.min()), int(covered.max()) + 1  # a mirrored line runs backwards
 
 
 def canonical_view(text: str) -> CanonicalView | None:
@@ -63,17 +66,16 @@ def canonical_view(text: str) -> CanonicalView | None:
     Linear in the text's length: characters are folded one by one, never through whole-string
     normalisation, whose reordering of long runs of combining marks is quadratic.
     """
-    if text.isascii():
-        if not (_SPACED_LETTERS.search(text) or _LONG_WORD.search(text)):
-            return None
-        folded, origin = text, list(range(len(text)))
-    elif _needs_folding(text) or _SPACED_LETTERS.search(text) or _LONG_WORD.search(text):
+    foreign = not text.isascii() and _needs_folding(text)
+    if not (foreign or _SPACED_LETTERS.search(text) or _LONG_WORD.search(text) or encodings.suspected(text)):
+        return None
+    folded, origin = text, list(range(len(text)))
+    if foreign:
         folded, origin = _fold(text)
         folded = _fold_lookalikes(folded)
-    else:
-        return None
     if _SPACED_LETTERS.search(folded) is not None:
         folded, origin = _join_spaced_letters(folded, origin)
+    folded, origin = encodings.decode(folded, origin)
     folded, origin = _break_long_words(folded, origin)
     if folded == text or not folded.strip():
         return None
@@ -141,10 +143,14 @@ def _fold_lookalikes(text: str) -> str:
 
 
 def _join_spaced_letters(text: str, origin: list[int]) -> tuple[str, list[int]]:
-    """Join ``i g n o r e`` to ``ignore``; double spaces between such words stay as word borders."""
+    """Join ``i g n o r e`` to ``ignore``; double spaces between such words stay as word borders.
+
+    Words of two or three letters are joined only in a text that is written like that: ``vitamins a b`` is not.
+    """
+    everywhere = len(_SPACED_LETTERS.findall(text)) > 1
     kept: list[int] = []
     position = 0
-    for match in _SPACED_LETTERS.finditer(text):
+    for match in (_SPACED_SHORT if everywhere else _SPACED_LETTERS).finditer(text):
         kept.extend(range(position, match.start()))
         kept.extend(range(match.start(), match.end(), 2))
         position = match.end()

@@ -129,24 +129,13 @@ def test_all_characters_of_a_ligature_come_from_it() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=200) | st.text(HOSTILE_CHARACTERS, max_size=200))
-def test_every_character_knows_an_original_one_in_order(text: str) -> None:
+def test_every_character_knows_an_original_one(text: str) -> None:
     view = canonical_view(text)
     if view is None:
         return
     assert len(view.origin) == len(view.text) > 0
-    assert (view.origin[1:] >= view.origin[:-1]).all()
-    assert view.origin[0] >= 0
-    assert view.origin[-1] < len(text)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(st.characters(max_codepoint=126, min_codepoint=32), max_size=100))
-def test_ascii_text_changes_only_by_joining_letters(text: str) -> None:
-    view = canonical_view(text)
-    # A text this short has no word that must be broken.
-    if view is not None:
-        assert view.text == "".join(text[index] for index in view.origin)
-        assert len(view.text) < len(text)
+    assert view.origin.min() >= 0
+    assert view.origin.max() < len(text)
 
 
 def test_a_character_that_is_a_whole_phrase_stays_itself() -> None:
