@@ -27,17 +27,18 @@ _ESCAPES = re.compile(r"(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}){3,}")
 _URL_SAFE = str.maketrans("-_", "+/")
 _NOT_HEX = re.compile(r"[ :]")
 
-# Frequent English words. In rot13 and in the mirror the first group are no words of a common language.
+# Frequent English words. In rot13 and in the mirror the first group are no words of a common language ("dna" is
+# "and", "unir" is "have": they count with the second).
 _COMMON = re.compile(r"\b(?:the|and|you|your|this|that|with|have|from|all|to|is|it|in|of|not|are|for)\b", re.IGNORECASE)
-_ROT13 = re.compile(r"\b(?:gur|naq|lbhe?|guvf|gung|jvgu|unir|sebz|nyy)\b", re.IGNORECASE)
-_ROT13_SHORT = re.compile(r"\b(?:gb|vf|vg|va|bs|abg|ner|sbe)\b", re.IGNORECASE)
-_MIRROR = re.compile(r"\b(?:eht|dna|r?uoy|siht|taht|htiw|evah|morf|lla)\b", re.IGNORECASE)
-_MIRROR_SHORT = re.compile(r"\b(?:ot|si|ti|ni|fo|ton|era|rof)\b", re.IGNORECASE)
+_ROT13 = re.compile(r"\b(?:gur|naq|lbhe?|guvf|gung|jvgu|sebz|nyy)\b", re.IGNORECASE)
+_ROT13_SHORT = re.compile(r"\b(?:gb|vf|vg|va|bs|abg|ner|sbe|unir)\b", re.IGNORECASE)
+_MIRROR = re.compile(r"\b(?:eht|r?uoy|siht|taht|htiw|evah|morf|lla)\b", re.IGNORECASE)
+_MIRROR_SHORT = re.compile(r"\b(?:ot|si|ti|ni|fo|ton|era|rof|dna)\b", re.IGNORECASE)
 
 _LEET_WORD = re.compile(r"[A-Za-z0-9@](?:[A-Za-z0-9@$€!|+]*[A-Za-z0-9@€])?")
-_LEET_SUSPECT = re.compile(r"[A-Za-z][0-9@$€!|+]+[A-Za-z]|(?<![A-Za-z0-9])[0-9@]+[A-Za-z]{2}")
+_LEET_SUSPECT = re.compile(r"[A-Za-z][0-9@$€!|+]+[A-Za-z]|(?<![A-Za-z0-9@])[0-9@]+[A-Za-z]{2}")
 _LEET = str.maketrans("01345789@$€!|+", "oieastbgaseilt")
-_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
+_ORDINAL = re.compile(r"\d*(?:1st|2nd|3rd|\dth)")
 _MIN_LEET_WORDS = 2
 _MIN_LEET_SHARE = 0.25
 
@@ -172,8 +173,9 @@ def _turn_lines(text: str, origin: list[int]) -> tuple[str, list[int]]:
         if (found := len(_ROT13.findall(line))) and found + len(_ROT13_SHORT.findall(line)) >= common:
             lines.append(codecs.encode(line, "rot13"))
         elif (found := len(_MIRROR.findall(line))) and found + len(_MIRROR_SHORT.findall(line)) >= common:
-            lines.append(line[::-1])
-            own.reverse()
+            body = line.splitlines()[0]  # the line's end stays where it is
+            lines.append(body[::-1] + line[len(body) :])
+            own[: len(body)] = own[: len(body)][::-1]
         else:
             lines.append(line)
         numbers += own

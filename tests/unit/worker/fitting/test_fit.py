@@ -13,6 +13,7 @@ from worker.errors import InvalidField
 from worker.fitting import fit
 from worker.fitting.activations import ProjectedWindows, fit_basis, project
 from worker.fitting.dataset import LabelledText
+from worker.fitting.disguise import disguise
 from worker.fitting.fit import calibrate, make_targets, merge_strata
 from worker.fitting.plan import default_layers
 from worker.fitting.train import TrainingPlan, train_probe
@@ -52,13 +53,17 @@ def test_codebook_says_what_it_was_fitted_on(fitted: Path, tiny_bert: Path) -> N
     assert (header.model.layers, header.window.size, header.window.overlap) == ((2, 3), 24, 6)
     assert header.signals == SIGNALS
     assert header.provenance["rows"] == BENIGN + ATTACKS
-    assert header.provenance["fitted"] + header.provenance["benign_calibration"] == BENIGN + ATTACKS
+    disguised = len(disguise(rows(), plan().disguised_share))
+    assert disguised > 0
+    assert header.provenance["fitted"] + header.provenance["benign_calibration"] == BENIGN + ATTACKS + disguised
 
 
 def test_calibration_documents_are_not_fitted_on(fitted: Path) -> None:
     book = load_codebook(fitted)
     assert len(book.benign_scores) == book.header.provenance["benign_calibration"]
-    assert book.header.provenance["signals"]["benign"] == BENIGN - len(book.benign_scores)
+    harmless = [row for row in rows() if row.label == 0]
+    with_copies = BENIGN + len(disguise(harmless, plan().disguised_share))
+    assert book.header.provenance["signals"]["benign"] == with_copies - len(book.benign_scores)
 
 
 def test_rows_without_labels_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
