@@ -38,7 +38,7 @@ def calibrate(
     ] = Path(".cache/calibrate"),
     adapter_rank: Annotated[
         int, typer.Option(help="Rank of the low-rank adapter; 0 fits probes alone, in a tenth of the time.", min=0)
-    ] = 8,
+    ] = 16,
     adapter_epochs: Annotated[int, typer.Option(help="Passes of the adapter's training.", min=1)] = 2,
     epochs: Annotated[int, typer.Option(help="Passes of the probes' training without an adapter.", min=1)] = 6,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 20_261_122,
@@ -75,7 +75,7 @@ def calibrate(
             overlap=overlap,
             dtype=dtype,
             training=TrainingPlan(epochs=epochs, seed=seed),
-            adapter=AdapterPlan(rank=adapter_rank, epochs=adapter_epochs, first_layer=max(chosen) // 2 + 1, seed=seed),
+            adapter=AdapterPlan(rank=adapter_rank, epochs=adapter_epochs, seed=seed),
         )
         data: list[dict[str, object]] = [{"file": path.name, "sha256": file_sha256(path)} for path in data_files(train)]
         with progress_bars() as bars:

@@ -46,8 +46,8 @@ class AdapterPlan:
         seed: Of initial values and order.
     """
 
-    rank: int = 8
-    first_layer: int = 4
+    rank: int = 16
+    first_layer: int = 1
     epochs: int = 2
     learning_rate: float = 1e-3
     probe_learning_rate: float = 3e-3
