@@ -54,7 +54,7 @@ class Scorer:
         self._document: tuple[SurvivalSpline, ...] = tuple(
             fit_survival(statistic[strata == stratum]) for stratum in range(len(codebook.distributions))
         )
-        rarity = -self._log_p_of_document(statistic, strata)
+        rarity = -self._for_length(self._log_p_of_document(statistic, strata), codebook.benign_tokens)
         self._worst_group = fit_worst_group(rarity, codebook.benign_groups)
 
     def score(self, scores: npt.NDArray[np.float32], tokens: npt.NDArray[np.int32]) -> DocumentScores:
