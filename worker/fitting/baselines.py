@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from worker.errors import InvalidField, MissingExtra
 from worker.fitting.activations import mean_activations
 from worker.fitting.dataset import LabelledText
 from worker.fitting.fit import Progress
+from worker.fitting.measure import ranking
 from worker.model.hub import ModelFiles
 from worker.model.torch_encoder import TruncatedModel
 from worker.model.windows import WindowTokenizer
@@ -87,6 +89,46 @@ class MeanPooledBaseline:
     def score(self, texts: Sequence[str]) -> Scores:
         """See ``Baseline.score``."""
         return np.asarray(self._model.decision_function(self._encode(texts)), dtype=np.float64)
+
+
+def fit_baselines(
+    files: ModelFiles,
+    tokenizer: WindowTokenizer,
+    layer: int,
+    train: Sequence[LabelledText],
+    cache: Path,
+    progress: Progress,
+) -> list[Baseline]:
+    """Fit both.
+
+    Args:
+        files: The model whose activations are averaged.
+        tokenizer: Its tokenizer.
+        layer: The layer, 1-based.
+        train: Labelled rows with signals.
+        cache: Directory for mean activations.
+        progress: Opens progress bars.
+
+    Raises:
+        InvalidField: The rows are all benign, or all attacks.
+        MissingExtra: scikit-learn is not installed.
+    """
+    if len({row.label for row in train if row.label == 0 or counts_as_attack(row)}) < 2:
+        raise InvalidField("baselines need benign rows and attacks with their signals to fit on", field="label")
+    try:
+        return [TfIdfBaseline(train), MeanPooledBaseline(files, tokenizer, layer, train, cache, progress)]
+    except ImportError as error:
+        raise MissingExtra(f"{error.name} is not installed: pip install 'alknet-firewall[calibrate]'") from None
+
+
+def compare(methods: Sequence[Baseline], rows: Sequence[LabelledText]) -> dict[str, Any]:
+    """Return by name how well each method ranks the rows; see ``measure.ranking``."""
+    labels = np.array([row.label for row in rows])
+    table = {}
+    for method in methods:
+        scores = method.score([row.text for row in rows])
+        table[method.name] = ranking(scores[labels == 0], scores[labels == 1])
+    return table
 
 
 class _Encoder:

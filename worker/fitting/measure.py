@@ -56,6 +56,22 @@ def bootstrap(
     return float(low), float(high)
 
 
+def ranking(benign: FloatArray, attack: FloatArray) -> dict[str, Any]:
+    """Return AUC, its 95 % interval, and detection at false-alarm rates on these very scores; nothing if a side lacks.
+
+    Args:
+        benign: Scores, ``(n_benign,)``.
+        attack: Scores, ``(n_attack,)``.
+    """
+    if not (len(benign) and len(attack)):
+        return {}
+    return {
+        "auc": auc(benign, attack),
+        "auc_interval": bootstrap(auc, benign, attack),
+        "tpr_at_fpr": {str(fpr): tpr_at(benign, attack, fpr) for fpr in (0.05, 0.01, 0.001)},
+    }
+
+
 def rate(flags: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """Return a share with its count and 95 % interval."""
     hits, total = int(flags.sum()), len(flags)
@@ -105,10 +121,7 @@ def summarise(
     """
     benign, attack = scores[labels == 0], scores[labels == 1]
     summary: dict[str, Any] = {"rows": len(scores), "benign": len(benign), "attack": len(attack)}
-    if len(benign) and len(attack):
-        summary["auc"] = auc(benign, attack)
-        summary["auc_interval"] = bootstrap(auc, benign, attack)
-        summary["tpr_at_fpr"] = {str(fpr): tpr_at(benign, attack, fpr) for fpr in (0.05, 0.01, 0.001)}
+    summary |= ranking(benign, attack)
     summary["false_alarms"] = {str(b): rate(p_values[labels == 0] < b) for b in (0.05, 0.01, 0.001)}
     summary["detected"] = {str(b): rate(p_values[labels == 1] < b) for b in (0.05, 0.01, 0.001)}
     for name, members in groups.items():

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from worker.cli.console import opener, progress_bars
 from worker.codebook.splines import MIN_GROUP
-from worker.fitting.baselines import Baseline, MeanPooledBaseline, TfIdfBaseline, counts_as_attack
+from worker.fitting.baselines import counts_as_attack, fit_baselines
 from worker.fitting.dataset import LabelledText, read_rows, source_group
 from worker.fitting.evaluate import screen_rows
 from worker.fitting.fit import Progress
@@ -106,12 +106,8 @@ def _baselines(
 ) -> dict[str, dict[str, Scored]]:
     codebook, files = load_codebook_and_model(load_settings())
     tokenizer, depth = make_tokenizer(codebook, files), max(codebook.header.model.layers)
-    methods: list[Baseline] = [
-        TfIdfBaseline(train),
-        MeanPooledBaseline(files, tokenizer, depth, train, cache, progress),
-    ]
     tables: dict[str, dict[str, Scored]] = {}
-    for method in methods:
+    for method in fit_baselines(files, tokenizer, depth, train, cache, progress):
         tables[method.name] = {}
         for name, rows in sets.items():
             kept = [row for row in rows if _counts(row) and row.text.strip()]

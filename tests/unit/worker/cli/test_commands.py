@@ -345,6 +345,37 @@ def test_evaluate_writes_a_page(tiny_bert: Path, fitted: Path, tmp_path: Path) -
     assert "rows.jsonl" in page.read_text(encoding="utf-8")
 
 
+def test_evaluate_measures_baselines_on_the_same_rows(tiny_bert: Path, fitted: Path, tmp_path: Path) -> None:
+    from tests.unit.fitting_rows import rows
+
+    train, test, summary, page = (tmp_path / name for name in ("train.jsonl", "test.jsonl", "summary", "page"))
+    for path, seed in ((train, 1), (test, 2)):
+        raw = [{"id": r.id, "text": r.text, "label": r.label, "signal": r.signal} for r in rows(120, 30, seed=seed)]
+        path.write_text("".join(json.dumps(entry) + "\n" for entry in raw), encoding="utf-8")
+    result = invoke(
+        "evaluate",
+        *(str(test), "--codebook", str(fitted), "--model", str(tiny_bert), "--summary", str(summary)),
+        *("--baselines", str(train), "--cache", str(tmp_path / "cache"), "--html", str(page)),
+        FIREWALL_THREADS="1",
+    )
+    assert result.exit_code == 0, result.output
+    measured = json.loads(summary.read_text())
+    assert set(measured["baselines"]) == {"TF-IDF + LR", "mean-pooled + LR"}
+    assert measured["baselines"]["TF-IDF + LR"]["auc"] == 1.0  # "previous instructions" is in every attack
+    shown = " ".join(result.stdout.split())
+    assert all(name in shown for name in ("codebook", *measured["baselines"]))
+    assert "TF-IDF + LR" in page.read_text(encoding="utf-8")
+
+
+def test_baselines_need_both_kinds_of_rows(tiny_bert: Path, fitted: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"text": "the garden", "label": 0, "signal": "benign"}) + "\n", encoding="utf-8")
+    options = ("--codebook", str(fitted), "--model", str(tiny_bert), "--baselines", str(own))
+    result = invoke("evaluate", str(own), *options, FIREWALL_THREADS="1")
+    assert result.exit_code == 65
+    assert "baselines need" in result.stderr
+
+
 def test_name_of_a_group_member_is_host_and_process_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     from worker.cli import watch
     from worker.topic import reader
