@@ -1,5 +1,6 @@
 """The command line's root: ``alknet-firewall COMMAND``."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from worker.cli.download import download
 from worker.cli.evaluate import evaluate
 from worker.cli.health import health
 from worker.cli.inspect import inspect
+from worker.cli.recalibrate import recalibrate
 from worker.cli.schema import schema
 from worker.cli.watch import watch
 
@@ -26,9 +28,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_PANELS = {
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run": (worker, demo, submit, watch, health),
-    "Codebooks and models": (download, calibrate, evaluate, inspect),
+    "Codebooks and models": (download, calibrate, recalibrate, evaluate, inspect),
     "Integrate": (schema,),
 }
 for _panel, _commands in _PANELS.items():

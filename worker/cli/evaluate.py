@@ -23,6 +23,18 @@ def evaluate(
     html: Annotated[
         Path | None, typer.Option(help="Write a self-contained page to this file; it quotes the worst mistakes.")
     ] = None,
+    baselines: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Labelled JSONL(.gz) with signals, or a directory of such files, to fit two baselines on: TF-IDF and "
+            "mean-pooled activations, each with logistic regression. They are measured on the same rows; repeatable.",
+            exists=True,
+        ),
+    ] = None,
+    commercial_only: Annotated[
+        bool, typer.Option(help="Fit the baselines without rows whose license forbids commercial use or states none.")
+    ] = False,
+    cache: Annotated[Path, typer.Option(help="Directory for the baselines' activations.")] = Path(".cache/quality"),
 ) -> None:
     """Screen labelled texts through the worker's own code and print how well it did.
 
@@ -30,7 +42,7 @@ def evaluate(
     """
     from schemas.signal import SIGNALS
     from worker.fitting.dataset import read_rows
-    from worker.fitting.evaluate import as_record, screen_rows
+    from worker.fitting.evaluate import as_record, counted, screen_rows
     from worker.fitting.evaluate import evaluate as measure
     from worker.screening.loading import load_screener
     from worker.screening.policy import Policy
@@ -48,27 +60,43 @@ def evaluate(
     if as_json is not None:
         lines = "".join(json.dumps(as_record(row, found)) + "\n" for row, found in outcomes)
         _write(as_json, lines)
+    left_out = frozenset(SIGNALS) - frozenset(Policy().signals)
     if not any(row.label is not None for row in rows):
         err.print("[dim]no row has a label (0 or 1), so there is nothing to measure[/]")
-    else:
-        measured = measure(outcomes, left_out=frozenset(SIGNALS) - frozenset(Policy().signals))
-        if summary is not None:
-            _write(summary, json.dumps(measured, indent=2) + "\n")
-        if html is not None:
-            _write(html, _page(outcomes, measured, data))
-        if as_json != Path("-"):
-            _print(measured)
+        return
+    measured = measure(outcomes, left_out=left_out)
+    if baselines:
+        with errors_shown():
+            train = read_rows(baselines, commercial_only=commercial_only)
+            measured["baselines"] = _baselines([row for row, _ in counted(outcomes, left_out)], train, overrides, cache)
+    if summary is not None:
+        _write(summary, json.dumps(measured, indent=2) + "\n")
+    if html is not None:
+        with errors_shown():
+            _write(html, _page(counted(outcomes, left_out), measured, data))
+    if as_json != Path("-"):
+        _print(measured)
 
 
-def _page(outcomes: Any, measured: dict[str, Any], data: list[Path]) -> str:
+def _baselines(rows: Any, train: Any, overrides: dict[str, object], cache: Path) -> dict[str, Any]:
+    from worker.fitting.baselines import compare, fit_baselines
+    from worker.screening.loading import load_codebook_and_model, make_tokenizer
+    from worker.settings import load_settings
+
+    codebook, files = load_codebook_and_model(load_settings(**overrides))
+    layer = max(codebook.header.model.layers)
+    with progress_bars() as bars:
+        tokenizer = make_tokenizer(codebook, files)
+        return compare(fit_baselines(files, tokenizer, layer, train, cache, opener(bars)), rows)
+
+
+def _page(screened: Any, measured: dict[str, Any], data: list[Path]) -> str:
     from worker.errors import MissingExtra
-    from worker.screening.screener import Finding
 
     try:
         from worker.fitting.report import render_report
 
-        rows = [(row, found) for row, found in outcomes if isinstance(found, Finding) and row.label is not None]
-        return render_report(rows, measured, ", ".join(path.name for path in data))
+        return render_report(screened, measured, ", ".join(path.name for path in data))
     except ImportError as error:
         raise MissingExtra(f"{error.name} is not installed: pip install 'alknet-firewall[calibrate]'") from None
 
@@ -90,12 +118,7 @@ def _print(measured: dict[str, Any]) -> None:
         highlight=False,
     )
     if "auc" in measured:
-        low, high = measured["auc_interval"]
-        rates = ", ".join(f"{tpr:.3f} at {float(fpr):.1%}" for fpr, tpr in measured["tpr_at_fpr"].items())
-        out.print(
-            f"AUC {measured['auc']:.4f} [{low:.4f}, {high:.4f}]; with thresholds chosen on this file: {rates}",
-            highlight=False,
-        )
+        out.print(_rankings(measured))
     table = Table("budget", "false alarms", "95 % interval", "detected", "95 % interval", title_justify="left")
     for budget, false in measured["false_alarms"].items():
         detected = measured["detected"][budget]
@@ -105,6 +128,20 @@ def _print(measured: dict[str, Any]) -> None:
     for name, group in measured["by_signal"].items():
         table.add_row(name, str(group["flagged"]["n"]), *_cells(group["flagged"]))
     out.print(table)
+
+
+def _rankings(measured: dict[str, Any]) -> Any:
+    """Return a table of the codebook and of the baselines, if they were asked for."""
+    from rich.table import Table
+
+    rates = list(measured["tpr_at_fpr"])
+    table = Table("method", "AUC", "95 % interval", *(f"detected at {float(rate):.1%}" for rate in rates))
+    table.caption, table.caption_justify = "thresholds of these rates are chosen on this file", "left"
+    for name, found in {"codebook": measured, **measured.get("baselines", {})}.items():
+        low, high = found["auc_interval"]
+        shown = [f"{found['tpr_at_fpr'][rate]:.3f}" for rate in rates]
+        table.add_row(name, f"{found['auc']:.4f}", f"{low:.4f} to {high:.4f}", *shown)
+    return table
 
 
 def _cells(rate: dict[str, Any]) -> tuple[str, str]:

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from worker.errors import InvalidField, MissingExtra
 from worker.fitting.activations import mean_activations
 from worker.fitting.dataset import LabelledText
 from worker.fitting.fit import Progress
+from worker.fitting.measure import ranking
 from worker.model.hub import ModelFiles
 from worker.model.torch_encoder import TruncatedModel
 from worker.model.windows import WindowTokenizer
@@ -61,41 +63,54 @@ class TfIdfBaseline:
 
 
 class MeanPooledBaseline:
-    """Mean of the unchanged model's deepest activation and logistic regression."""
+    """Mean of the unchanged model's deepest activation and logistic regression.
+
+    Args:
+        encode: Means of texts.
+        train: Labelled rows with signals.
+        every: Every so many rows are fitted on: a linear model of 384 numbers does not gain from all of many
+            thousands, and they cost minutes.
+    """
 
     name = "mean-pooled + LR"
 
-    def __init__(
-        self,
-        files: ModelFiles,
-        tokenizer: WindowTokenizer,
-        layer: int,
-        train: Sequence[LabelledText],
-        cache: Path,
-        progress: Progress,
-    ):
+    def __init__(self, encode: "MeanActivations", train: Sequence[LabelledText], every: int = 3):
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        # Every third row: a linear model of 384 numbers does not gain from more, and they cost minutes.
-        rows = [row for row in train if row.label == 0 or counts_as_attack(row)][::3]
-        self._encode = _Encoder(TruncatedModel(files, (layer,), dtype="bfloat16"), tokenizer, cache, progress)
+        rows = [row for row in train if row.label == 0 or counts_as_attack(row)][::every]
+        self._encode = encode
         self._model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000))
-        self._model.fit(self._encode([row.text for row in rows]), [int(row.label or 0) for row in rows])
+        self._model.fit(encode([row.text for row in rows]), [int(row.label or 0) for row in rows])
 
     def score(self, texts: Sequence[str]) -> Scores:
         """See ``Baseline.score``."""
         return np.asarray(self._model.decision_function(self._encode(texts)), dtype=np.float64)
 
 
-class _Encoder:
-    """Means of texts' first windows, kept on disk by the texts' hash."""
+class MeanActivations:
+    """Means of texts' first windows; kept in memory, and on disk by the texts' hash.
+
+    Args:
+        model: The truncated model.
+        tokenizer: Its tokenizer.
+        cache: Directory.
+        progress: Opens progress bars.
+    """
 
     def __init__(self, model: TruncatedModel, tokenizer: WindowTokenizer, cache: Path, progress: Progress):
         self._model, self._tokenizer, self._cache, self._progress = model, tokenizer, cache, progress
+        self._known: dict[str, npt.NDArray[np.float32]] = {}
 
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the means, float32 ``(n_texts, hidden)``; zeros for a text without tokens."""
+        unknown = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if unknown:
+            self._known.update(zip(unknown, self._means(unknown), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+    def _means(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         digest = hashlib.sha256(f"{self._model.layers}{self._tokenizer.sha256}".encode())
         for text in texts:
             digest.update(text.encode() + b"\x00")
@@ -111,3 +126,44 @@ class _Encoder:
         self._cache.mkdir(parents=True, exist_ok=True)
         np.save(path, result, allow_pickle=False)
         return result
+
+
+def fit_baselines(
+    files: ModelFiles,
+    tokenizer: WindowTokenizer,
+    layer: int,
+    train: Sequence[LabelledText],
+    cache: Path,
+    progress: Progress,
+) -> list[Baseline]:
+    """Fit both.
+
+    Args:
+        files: The model whose activations are averaged.
+        tokenizer: Its tokenizer.
+        layer: The layer, 1-based.
+        train: Labelled rows with signals.
+        cache: Directory for mean activations.
+        progress: Opens progress bars.
+
+    Raises:
+        InvalidField: The rows are all benign, or all attacks.
+        MissingExtra: scikit-learn is not installed.
+    """
+    if len({row.label for row in train if row.label == 0 or counts_as_attack(row)}) < 2:
+        raise InvalidField("baselines need benign rows and attacks with their signals to fit on", field="label")
+    try:
+        encode = MeanActivations(TruncatedModel(files, (layer,), dtype="bfloat16"), tokenizer, cache, progress)
+        return [TfIdfBaseline(train), MeanPooledBaseline(encode, train)]
+    except ImportError as error:
+        raise MissingExtra(f"{error.name} is not installed: pip install 'alknet-firewall[calibrate]'") from None
+
+
+def compare(methods: Sequence[Baseline], rows: Sequence[LabelledText]) -> dict[str, Any]:
+    """Return by name how well each method ranks the rows; see ``measure.ranking``."""
+    labels = np.array([row.label for row in rows])
+    table = {}
+    for method in methods:
+        scores = method.score([row.text for row in rows])
+        table[method.name] = ranking(scores[labels == 0], scores[labels == 1])
+    return table

@@ -59,20 +59,31 @@ def evaluate(
         outcomes: From ``screen_rows``.
         left_out: Signals whose attack rows do not count, because the policy does not look for them.
     """
-    screened = [(row, found) for row, found in outcomes if isinstance(found, Finding)]
-    counted = [(row, found) for row, found in screened if row.label is not None and row.signal not in left_out]
+    measured = counted(outcomes, left_out)
     summary = summarise(
-        np.array([found.statistic for _, found in counted]),
-        np.array([found.p_value for _, found in counted]),
-        np.array([row.label for row, _ in counted], dtype=np.int64),
+        np.array([found.statistic for _, found in measured]),
+        np.array([found.p_value for _, found in measured]),
+        np.array([row.label for row, _ in measured], dtype=np.int64),
         {
-            "signal": [row.signal or "" for row, _ in counted],
-            "source": [row.source for row, _ in counted],
-            "language": [row.language for row, _ in counted],
-            "length": [_band(len(row.text)) for row, _ in counted],
+            "signal": [row.signal or "" for row, _ in measured],
+            "source": [row.source for row, _ in measured],
+            "language": [row.language for row, _ in measured],
+            "length": [_band(len(row.text)) for row, _ in measured],
         },
     )
-    return summary | {"errors": len(outcomes) - len(screened), "left_out": len(screened) - len(counted)}
+    screened = sum(isinstance(found, Finding) for _, found in outcomes)
+    return summary | {"errors": len(outcomes) - screened, "left_out": screened - len(measured)}
+
+
+def counted(
+    outcomes: Sequence[tuple[LabelledText, Finding | FirewallError]], left_out: frozenset[str]
+) -> list[tuple[LabelledText, Finding]]:
+    """Return the rows that are measured: screened, with a label, and of no signal that is left out."""
+    return [
+        (row, found)
+        for row, found in outcomes
+        if isinstance(found, Finding) and row.label is not None and row.signal not in left_out
+    ]
 
 
 def _band(length: int) -> str:

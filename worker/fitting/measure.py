@@ -56,11 +56,53 @@ def bootstrap(
     return float(low), float(high)
 
 
+def ranking(benign: FloatArray, attack: FloatArray) -> dict[str, Any]:
+    """Return AUC, its 95 % interval, and detection at false-alarm rates on these very scores; nothing if a side lacks.
+
+    Args:
+        benign: Scores, ``(n_benign,)``.
+        attack: Scores, ``(n_attack,)``.
+    """
+    if not (len(benign) and len(attack)):
+        return {}
+    return {
+        "auc": auc(benign, attack),
+        "auc_interval": bootstrap(auc, benign, attack),
+        "tpr_at_fpr": {str(fpr): tpr_at(benign, attack, fpr) for fpr in (0.05, 0.01, 0.001)},
+    }
+
+
 def rate(flags: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """Return a share with its count and 95 % interval."""
     hits, total = int(flags.sum()), len(flags)
     low, high = wilson(hits, total)
     return {"rate": hits / total if total else None, "n": total, "low": low, "high": high}
+
+
+def ks_uniform(p_values: FloatArray, calibrated_on: int) -> float | None:
+    """Return the p-value of the Kolmogorov-Smirnov test that p-values are uniform on 0 to 1; None for no values.
+
+    P-values taken from a calibration sample inherit its scatter: the test is the one of two samples, or it would
+    reject calibrations that are as right as they can be. The asymptotic series with the correction for small
+    samples of Stephens (J. R. Stat. Soc. B 32, 1970).
+
+    Args:
+        p_values: ``(n,)``.
+        calibrated_on: Size of the sample they were taken from.
+    """
+    count = len(p_values)
+    if count == 0:
+        return None
+    ordered = np.sort(p_values)
+    steps = np.arange(count + 1) / count
+    distance = float(max((steps[1:] - ordered).max(), (ordered - steps[:-1]).max()))
+    root = float(np.sqrt(count * calibrated_on / (count + calibrated_on)))
+    scaled = (root + 0.12 + 0.11 / root) * distance
+    if scaled < 0.2:  # the series needs ever more terms; the sum is 1 to eight digits
+        return 1.0
+    terms = np.arange(1, 101)
+    series = 2 * ((-1.0) ** (terms - 1) * np.exp(-2 * (terms * scaled) ** 2)).sum()
+    return float(np.clip(series, 0.0, 1.0))
 
 
 def summarise(
@@ -79,10 +121,7 @@ def summarise(
     """
     benign, attack = scores[labels == 0], scores[labels == 1]
     summary: dict[str, Any] = {"rows": len(scores), "benign": len(benign), "attack": len(attack)}
-    if len(benign) and len(attack):
-        summary["auc"] = auc(benign, attack)
-        summary["auc_interval"] = bootstrap(auc, benign, attack)
-        summary["tpr_at_fpr"] = {str(fpr): tpr_at(benign, attack, fpr) for fpr in (0.05, 0.01, 0.001)}
+    summary |= ranking(benign, attack)
     summary["false_alarms"] = {str(b): rate(p_values[labels == 0] < b) for b in (0.05, 0.01, 0.001)}
     summary["detected"] = {str(b): rate(p_values[labels == 1] < b) for b in (0.05, 0.01, 0.001)}
     for name, members in groups.items():

@@ -2,12 +2,12 @@
 
 Everything is screened through the worker's own code. The baselines are fitted on the same rows in the same
 run. Thresholds at a false-alarm rate are taken on each method's own validation scores and used abroad as
-they are.
+they are. What is found of sources that nothing was fitted on: ``worker.fitting.leave_out``.
 """
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import numpy.typing as npt
 
 from worker.cli.console import opener, progress_bars
 from worker.codebook.splines import MIN_GROUP
-from worker.fitting.baselines import Baseline, MeanPooledBaseline, TfIdfBaseline, counts_as_attack
+from worker.fitting.adapter import AdapterPlan
+from worker.fitting.baselines import counts_as_attack, fit_baselines
 from worker.fitting.dataset import LabelledText, read_rows, source_group
 from worker.fitting.evaluate import screen_rows
 from worker.fitting.fit import Progress
+from worker.fitting.leave_out import leave_groups_out
+from worker.fitting.leave_out_report import render as render_left_out
 from worker.fitting.measure import auc, bootstrap, tpr_at, wilson
 from worker.screening.loading import load_codebook_and_model, load_screener, make_tokenizer
 from worker.screening.screener import Finding
@@ -57,6 +60,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="directory with train, validation and ood files")
     parser.add_argument("--out", type=Path, default=Path("docs/codebook/quality.md"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/quality"))
+    parser.add_argument("--full", action="store_true", help="fit an adapter for every fold of left-out sources: hours")
     chosen = parser.parse_args()
     sets = {
         "validation": read_rows([chosen.data / "validation.jsonl.gz"]),
@@ -68,7 +72,8 @@ def main() -> None:
     with progress_bars() as bars:
         ours = _ours(sets, opener(bars))
         baselines = _baselines(sets, train, chosen.cache, opener(bars))
-    text = render(ours, {"codebook": ours, **baselines})
+        left_out = _left_out(train, chosen.cache, opener(bars), full=chosen.full)
+    text = "\n".join([render(ours, {"codebook": ours, **baselines}), *left_out])
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(text, encoding="utf-8")
     print(text)  # noqa: T201
@@ -106,18 +111,24 @@ def _baselines(
 ) -> dict[str, dict[str, Scored]]:
     codebook, files = load_codebook_and_model(load_settings())
     tokenizer, depth = make_tokenizer(codebook, files), max(codebook.header.model.layers)
-    methods: list[Baseline] = [
-        TfIdfBaseline(train),
-        MeanPooledBaseline(files, tokenizer, depth, train, cache, progress),
-    ]
     tables: dict[str, dict[str, Scored]] = {}
-    for method in methods:
+    for method in fit_baselines(files, tokenizer, depth, train, cache, progress):
         tables[method.name] = {}
         for name, rows in sets.items():
             kept = [row for row in rows if _counts(row) and row.text.strip()]
             score = method.score([row.text for row in kept])
             tables[method.name][name] = Scored(kept, score, np.ones(len(kept)))
     return tables
+
+
+def _left_out(train: Sequence[LabelledText], cache: Path, progress: Progress, *, full: bool) -> list[str]:
+    codebook, files = load_codebook_and_model(load_settings())
+    tokenizer = make_tokenizer(codebook, files)
+    plan = codebook.header.provenance.get("plan", {}).get("adapter", {})
+    known = {field.name for field in fields(AdapterPlan)}
+    adapter = AdapterPlan(**{name: value for name, value in plan.items() if name in known}) if full else None
+    found = leave_groups_out(codebook, files, tokenizer, train, adapter, cache, progress)
+    return render_left_out(found, adapter=full)
 
 
 def render(ours: dict[str, Scored], methods: dict[str, dict[str, Scored]]) -> str:

@@ -54,7 +54,7 @@ class Scorer:
         self._document: tuple[SurvivalSpline, ...] = tuple(
             fit_survival(statistic[strata == stratum]) for stratum in range(len(codebook.distributions))
         )
-        rarity = -self._log_p_of_document(statistic, strata)
+        rarity = -self._for_length(self._log_p_of_document(statistic, strata), codebook.benign_tokens)
         self._worst_group = fit_worst_group(rarity, codebook.benign_groups)
 
     def score(self, scores: npt.NDArray[np.float32], tokens: npt.NDArray[np.int32]) -> DocumentScores:
@@ -107,10 +107,22 @@ class Scorer:
         return np.where(draws > 1, corrected, log_p)
 
     def _statistic(self, scores: npt.NDArray[np.float32]) -> FloatArray:
-        counted = scores[:, self._counted].astype(np.float64)
-        top = counted.max(axis=1)
-        together: FloatArray = top + np.log(np.exp(counted - top[:, None]).sum(axis=1))
-        return together
+        return document_statistic(scores[:, self._counted])
+
+
+def document_statistic(scores: npt.NDArray[np.float32]) -> FloatArray:
+    """Return the log-sum-exp of a document's logits: the evidence of all signals together.
+
+    Args:
+        scores: Logits of the signals that count, float32 ``(n, n_signals)``.
+
+    Returns:
+        float64 ``(n,)``.
+    """
+    logits = scores.astype(np.float64)
+    top = logits.max(axis=1)
+    together: FloatArray = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    return together
 
 
 def largest_by_document(
