@@ -27,6 +27,7 @@ from worker.fitting.baselines import MeanActivations, MeanPooledBaseline, TfIdfB
 from worker.fitting.dataset import LabelledText, source_group
 from worker.fitting.disguise import disguise
 from worker.fitting.fit import Progress, make_targets
+from worker.fitting.plan import CalibrationPlan
 from worker.fitting.train import TrainingPlan, train_probe
 from worker.model.hub import ModelFiles
 from worker.model.torch_encoder import TorchEncoder, TruncatedModel
@@ -45,7 +46,7 @@ MIN_ATTACKS = 40
 """Attacks of a group below which its AUC is not reported."""
 MAX_WINDOWS = 2
 """Windows of a document the probes are fitted on, evenly spaced; scoring uses all."""
-DISGUISED_SHARE = 0.08
+DISGUISED_SHARE = CalibrationPlan.disguised_share
 
 _PLANT = re.compile(r"plant ([^\s,]+)")
 
