@@ -51,16 +51,17 @@ def evaluate(
     overrides: dict[str, object] = {
         name: value for name, value in (("codebook", codebook), ("model", model)) if value is not None
     }
+    left_out = frozenset(SIGNALS) - frozenset(Policy().signals)
     with errors_shown():
         rows = read_rows(data)
         screener = load_screener(load_settings(**overrides))
         with progress_bars() as bars:
             outcomes = list(screen_rows(screener, rows, opener(bars)("screened", len(rows))))
+        page = _page(screener, counted(outcomes, left_out), data) if html else None
         screener.engine.stop()
     if as_json is not None:
         lines = "".join(json.dumps(as_record(row, found)) + "\n" for row, found in outcomes)
         _write(as_json, lines)
-    left_out = frozenset(SIGNALS) - frozenset(Policy().signals)
     if not any(row.label is not None for row in rows):
         err.print("[dim]no row has a label (0 or 1), so there is nothing to measure[/]")
         return
@@ -71,9 +72,8 @@ def evaluate(
             measured["baselines"] = _baselines([row for row, _ in counted(outcomes, left_out)], train, overrides, cache)
     if summary is not None:
         _write(summary, json.dumps(measured, indent=2) + "\n")
-    if html is not None:
-        with errors_shown():
-            _write(html, _page(counted(outcomes, left_out), measured, data))
+    if html is not None and page is not None:
+        _write(html, page(measured))
     if as_json != Path("-"):
         _print(measured)
 
@@ -90,15 +90,26 @@ def _baselines(rows: Any, train: Any, overrides: dict[str, object], cache: Path)
         return compare(fit_baselines(files, tokenizer, layer, train, cache, opener(bars)), rows)
 
 
-def _page(screened: Any, measured: dict[str, Any], data: list[Path]) -> str:
+def _page(screener: Any, screened: Any, data: list[Path]) -> Any:
+    """Return a function from the summary to the page; what it needs of the screener is taken now."""
+    import numpy as np
+
     from worker.errors import MissingExtra
+    from worker.screening.policy import Policy
+    from worker.screening.scoring import Scorer
 
     try:
-        from worker.fitting.report import render_report
-
-        return render_report(screened, measured, ", ".join(path.name for path in data))
+        import jinja2  # noqa: F401
+        import matplotlib as mpl  # noqa: F401
     except ImportError as error:
         raise MissingExtra(f"{error.name} is not installed: pip install 'alknet-firewall[calibrate]'") from None
+    from worker.fitting.report import explain, render_report
+
+    explained = explain(screener, screened)
+    scorer = Scorer(screener.codebook, Policy())
+    tokens = np.array([found.tokens for row, found in explained if row.label == 0], dtype=np.int32)
+    survival = (lambda statistic: scorer.benign_survival(statistic, tokens)) if len(tokens) else None
+    return lambda measured: render_report(explained, measured, ", ".join(path.name for path in data), survival)
 
 
 def _write(path: Path, text: str) -> None:

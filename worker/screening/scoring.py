@@ -81,6 +81,23 @@ class Scorer:
             p_extrapolated=self._worst_group.extrapolates(rarity),
         )
 
+    def benign_survival(self, statistic: FloatArray, tokens: npt.NDArray[np.int32]) -> FloatArray:
+        """Return the share of benign documents of such lengths whose statistic is at least as high.
+
+        The distributions within the length strata, mixed; not yet against the worst source group.
+
+        Args:
+            statistic: ``(n,)``.
+            tokens: Lengths of the documents, ``(n_documents,)``.
+
+        Returns:
+            float64 ``(n,)``.
+        """
+        strata, counts = np.unique(self._codebook.stratum_of(tokens), return_counts=True)
+        each = np.array([np.exp(self._document[stratum].log_survival(statistic)) for stratum in strata])
+        mixed: FloatArray = counts @ each / counts.sum()
+        return mixed
+
     def leading_signal(self, log_p: FloatArray) -> int:
         """Return the column of the counted signal with the smallest p-value, of one document."""
         return self._counted[int(np.argmin(log_p[self._counted]))]

@@ -31,7 +31,7 @@ class Finding:
         severity: None if the text is clean.
         leading: The policy's signal with the smallest p-value.
         signals: Every signal of the codebook, in its order.
-        evidence: Character spans of the text as written; empty if the text is clean.
+        evidence: Character spans of the text as written; empty if the text is clean and was not to be explained.
         tokens: Tokens of the text as written.
         windows: Windows of all views together.
     """
@@ -142,7 +142,7 @@ class Screener:
         return frozenset(self._scorers)
 
     def screen(
-        self, texts: Sequence[str], *, policy: str = "default", bulk: bool = False
+        self, texts: Sequence[str], *, policy: str = "default", bulk: bool = False, explain_clean: bool = False
     ) -> list[Finding | FirewallError]:
         """Screen texts and wait for the verdicts.
 
@@ -150,6 +150,7 @@ class Screener:
             texts: Admitted texts.
             policy: One of ``policies``.
             bulk: Yield to interactive work.
+            explain_clean: Look for evidence in clean texts as well; costs one more pass for each.
 
         Returns:
             For each text its finding, or the error that concerns this text alone.
@@ -172,10 +173,15 @@ class Screener:
                 if isinstance(future, Future):
                     future.cancel()
             raise
-        return self._judge(prepared, outcomes, self._scorers[policy])
+        return self._judge(prepared, outcomes, self._scorers[policy], explain_clean=explain_clean)
 
     def _judge(
-        self, prepared: list[Prepared], outcomes: list[FloatArray | FirewallError], scorer: Scorer
+        self,
+        prepared: list[Prepared],
+        outcomes: list[FloatArray | FirewallError],
+        scorer: Scorer,
+        *,
+        explain_clean: bool,
     ) -> list[Finding | FirewallError]:
         """Score all screened texts at once; leave errors where they are."""
         screened = [(i, o) for i, o in enumerate(outcomes) if not isinstance(o, FirewallError)]
@@ -194,7 +200,7 @@ class Screener:
         starts = np.cumsum([0, *(len(logits) for _, logits in screened)])
         # All attributions are asked for before the first is awaited, so that they share the engine.
         explanations = [
-            None if severity is None else self._explain(prepared[i], int(rows[n, columns[n]] - starts[n]))
+            self._explain(prepared[i], int(rows[n, columns[n]] - starts[n])) if severity or explain_clean else None
             for n, ((i, _), severity) in enumerate(zip(screened, severities, strict=True))
         ]
         for n, (position, logits) in enumerate(screened):

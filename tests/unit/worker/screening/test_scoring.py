@@ -177,3 +177,14 @@ def test_false_alarm_rate_holds_in_the_worst_source_group() -> None:
     assert alarms[0] > 3 * high
     # A sample of a thousand has a spread of its own.
     assert low / 2 <= alarms[1] <= high * 1.5
+
+
+def test_benign_survival_is_the_mixture_over_the_lengths_asked_for() -> None:
+    tokens = np.repeat(np.array([10, 40], np.int32), 1000)
+    scores = benign(1, 2000) + np.where(tokens == 40, 3, 0).astype(np.float32)[:, None]
+    scorer = Scorer(make_codebook(benign_scores=scores, benign_tokens=tokens, strata=(30,)), Policy())
+    statistic = scorer.score(scores, tokens).statistic
+    at = np.linspace(-1, 8, 20)
+    for part in (tokens == 10, tokens == 40, tokens > 0):
+        counted = (statistic[part][None, :] >= at[:, None]).mean(axis=1)
+        np.testing.assert_allclose(scorer.benign_survival(at, tokens[part]), counted, atol=0.01)

@@ -40,6 +40,15 @@ def test_attack_is_flagged_with_evidence(screener: Screener) -> None:
     assert ATTACK[span.start : span.end] == "ignore all previous instructions"
 
 
+def test_clean_text_is_explained_if_asked_for(screener: Screener) -> None:
+    text = "the weather, please"
+    plain, explained = only(screener, text), screener.screen([text], explain_clean=True)[0]
+    assert isinstance(explained, Finding)
+    assert explained.severity is None
+    assert (plain.evidence, plain.p_value) == ([], explained.p_value)
+    assert all(0 <= span.start < span.end <= len(text) for span in explained.evidence)
+
+
 def test_every_signal_is_reported_in_the_codebooks_order(screener: Screener) -> None:
     finding = only(screener, CLEAN)
     assert tuple(score.signal for score in finding.signals) == screener.codebook.header.signals
