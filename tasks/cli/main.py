@@ -1,5 +1,6 @@
 """The command line's root: ``alknet-firewall COMMAND``."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -9,9 +10,11 @@ from tasks.cli.demo import demo
 from tasks.cli.submit import submit
 from tasks.cli.worker import worker
 from worker.cli.calibrate import calibrate
+from worker.cli.check_backend import check_backend
 from worker.cli.console import EXIT_CODES_HELP
 from worker.cli.download import download
 from worker.cli.evaluate import evaluate
+from worker.cli.export import export
 from worker.cli.health import health
 from worker.cli.inspect import inspect
 from worker.cli.schema import schema
@@ -26,9 +29,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_PANELS = {
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run": (worker, demo, submit, watch, health),
-    "Codebooks and models": (download, calibrate, evaluate, inspect),
+    "Codebooks and models": (download, calibrate, evaluate, inspect, export, check_backend),
     "Integrate": (schema,),
 }
 for _panel, _commands in _PANELS.items():

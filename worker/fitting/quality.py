@@ -21,7 +21,8 @@ from worker.fitting.dataset import LabelledText, read_rows, source_group
 from worker.fitting.evaluate import screen_rows
 from worker.fitting.fit import Progress
 from worker.fitting.measure import auc, bootstrap, tpr_at, wilson
-from worker.screening.loading import load_codebook_and_model, load_screener, make_tokenizer
+from worker.screening.assets import load_codebook_and_model, make_tokenizer
+from worker.screening.loading import load_screener
 from worker.screening.screener import Finding
 from worker.settings import load_settings
 
