@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from benchmarks.load import mixed_texts
+from worker.hardware import available_cores
 from worker.model.encoder import WindowBatch
+from worker.screening.assets import load_codebook_and_model, make_tokenizer, make_torch_encoder
 from worker.screening.batching import length_sorted_batches
-from worker.screening.loading import load_codebook_and_model, make_encoder, make_tokenizer
 from worker.screening.screener import prepare
-from worker.settings import available_cores, load_settings
+from worker.settings import load_settings
 
 TEXTS = 300
 ROUNDS = 3
@@ -41,7 +42,7 @@ def main() -> None:
     padded = [WindowBatch.of([windows[i] for i in batch]) for batch in batches]
     tokens = sum(int(batch.mask.sum()) for batch in padded)
     padding = sum(batch.ids.size for batch in padded) / tokens
-    encoders = {dtype: make_encoder(codebook, files, load_settings(dtype=dtype)) for dtype in ("float32", "bfloat16")}
+    encoders = {dtype: make_torch_encoder(codebook, files, load_settings(), dtype) for dtype in ("float32", "bfloat16")}
     seconds: dict[str, list[float]] = {dtype: [] for dtype in encoders}
     for _ in range(ROUNDS):  # interleaved, so that a busy moment hits all alike
         for dtype, encoder in encoders.items():

@@ -46,8 +46,13 @@ WORDS = [
 ]
 
 
-def mixed_texts(count: int, seed: int = 11) -> list[str]:
-    """Return texts whose token counts are log-normal: median about 60, 95th percentile about 700, at most 4,000."""
+def mixed_lengths(count: int, seed: int = 11) -> list[int]:
+    """Return log-normal numbers of words: median about 60, 95th percentile about 700, at most 4,000."""
     generator = random.Random(seed)
-    lengths = [min(4000, max(3, round(generator.lognormvariate(4.09, 1.5)))) for _ in range(count)]
-    return [" ".join(generator.choice(WORDS) for _ in range(length)) for length in lengths]
+    return [min(4000, max(3, round(generator.lognormvariate(4.09, 1.5)))) for _ in range(count)]
+
+
+def mixed_texts(count: int, seed: int = 11) -> list[str]:
+    """Return texts of so many common words, each about one token."""
+    generator = random.Random(seed + 1)
+    return [" ".join(generator.choice(WORDS) for _ in range(length)) for length in mixed_lengths(count, seed)]

@@ -20,7 +20,7 @@ from worker.errors import FirewallError
 from worker.observe.health import Heartbeat
 from worker.observe.logging import configure_logging
 from worker.observe.sentry import init_sentry
-from worker.screening.loading import load_codebook_and_model
+from worker.screening.assets import check_files
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def install(settings: Settings) -> None:
 
     def check() -> None:
         # Children that cannot load are restarted for ever: find out before the first fork.
-        load_codebook_and_model(settings)
+        check_files(settings)
 
     def on_init(sender: Any = None, **_: Any) -> None:
         _or_exit(check if _forks(sender) else load)

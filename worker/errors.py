@@ -11,7 +11,7 @@
     │   ├── UnknownPolicy     └── TooManyTokens
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
-    │   └── WeightsMismatch
+    │   ├── WeightsMismatch   └── ExportInvalid
     ├── MissingExtra          a library that an extra installs
     ├── CodebookError         the codebook's file; the worker does not start
     │   ├── CodebookNotFound  ├── CodebookInvalid    └── GoldenDrift
@@ -164,6 +164,12 @@ class UnsupportedModel(ModelError):
     """The architecture does not look like a stack of transformer blocks."""
 
     code = "unsupported_model"
+
+
+class ExportInvalid(ModelError):
+    """An exported directory is incomplete or damaged, or its parts do not belong together."""
+
+    code = "export_invalid"
 
 
 class MissingExtra(FirewallError):

@@ -49,10 +49,21 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices(f"{PREFIX}OFFLINE", "HF_HUB_OFFLINE"),
         description="Never ask the model hub; use what lies on this machine. Also read from HF_HUB_OFFLINE.",
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
-        default="float32",
-        description="Arithmetic of the model. bfloat16 is about twice as fast on CPUs with AVX512-BF16 or AMX, and "
-        "needs a codebook calibrated in it (`calibrate --dtype bfloat16`): the golden self-test refuses another.",
+    backend: Literal["auto", "torch", "onnx"] = Field(
+        default="auto",
+        description="What runs the model. onnx needs FIREWALL_EXPORT and no torch. auto: the fastest one that is "
+        "installed and passes the golden self-test, by a short measurement at start; the log says which and why.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+        default="auto",
+        description="Arithmetic of the model. bfloat16 is about twice as fast on processors that have it "
+        "(AVX512-BF16, AMX, GPUs); int8 exists as an export only. auto: what measures fastest at start, among what "
+        "the processor has and leaves the golden texts' p-values within tolerance.",
+    )
+    export: Path | None = Field(
+        default=None,
+        description="Directory made by `alknet-firewall export`, for the onnx backend. It holds graph, tokenizer and "
+        "codebook: the model's own files are not needed.",
     )
     device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1.")
     threads: int = Field(
@@ -178,16 +189,6 @@ def load_settings(**overrides: object) -> Settings:
 def _variable(location: tuple[int | str, ...]) -> str:
     name = str(location[0])
     return name if name.isupper() else f"{PREFIX}{name.upper()}"
-
-
-def available_cores() -> int:
-    """Cores this process may use: the smaller of its CPU affinity and its cgroup v2 quota, at least 1."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def env_example() -> str:

@@ -10,9 +10,11 @@ from tasks.cli.demo import demo
 from tasks.cli.submit import submit
 from tasks.cli.worker import worker
 from worker.cli.calibrate import calibrate
+from worker.cli.check_backend import check_backend
 from worker.cli.console import EXIT_CODES_HELP
 from worker.cli.download import download
 from worker.cli.evaluate import evaluate
+from worker.cli.export import export
 from worker.cli.health import health
 from worker.cli.inspect import inspect
 from worker.cli.recalibrate import recalibrate
@@ -30,7 +32,7 @@ app = typer.Typer(
 )
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run": (worker, demo, submit, watch, health),
-    "Codebooks and models": (download, calibrate, recalibrate, evaluate, inspect),
+    "Codebooks and models": (download, calibrate, recalibrate, evaluate, inspect, export, check_backend),
     "Integrate": (schema,),
 }
 for _panel, _commands in _PANELS.items():

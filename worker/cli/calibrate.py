@@ -54,16 +54,17 @@ def calibrate(
     from worker.fitting.fit import calibrate as fit
     from worker.fitting.plan import CalibrationPlan, default_layers
     from worker.fitting.train import TrainingPlan
+    from worker.hardware import available_cores
     from worker.model.hub import resolve_model
-    from worker.model.torch_encoder import limit_threads, require_torch
-    from worker.settings import available_cores, load_settings
+    from worker.model.torch_encoder import require_torch, use_threads
+    from worker.settings import load_settings
 
     with errors_shown():
         require_torch()
         from transformers import AutoConfig
 
         settings = load_settings()
-        limit_threads(settings.threads or available_cores())
+        use_threads(settings.threads or available_cores())
         files = resolve_model(model or settings.model, revision=revision or settings.revision, offline=settings.offline)
         depth = int(AutoConfig.from_pretrained(files.directory).num_hidden_layers)
         chosen = _layers(layers) if layers else default_layers(depth)

@@ -80,7 +80,7 @@ def evaluate(
 
 def _baselines(rows: Any, train: Any, overrides: dict[str, object], cache: Path) -> dict[str, Any]:
     from worker.fitting.baselines import compare, fit_baselines
-    from worker.screening.loading import load_codebook_and_model, make_tokenizer
+    from worker.screening.assets import load_codebook_and_model, make_tokenizer
     from worker.settings import load_settings
 
     codebook, files = load_codebook_and_model(load_settings(**overrides))

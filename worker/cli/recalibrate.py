@@ -34,7 +34,8 @@ def recalibrate(
     from worker.codebook.format import save_codebook
     from worker.fitting.dataset import data_files, file_sha256, read_rows
     from worker.fitting.recalibrate import check, halves, replace_benign
-    from worker.screening.loading import golden_drift, load_codebook_and_model, make_encoder, make_tokenizer
+    from worker.screening.assets import load_codebook_and_model, make_tokenizer, make_torch_encoder
+    from worker.screening.drift import check_golden
     from worker.screening.offline import score_texts
     from worker.screening.screener import prepare
     from worker.settings import load_settings
@@ -44,14 +45,13 @@ def recalibrate(
     }
     with errors_shown():
         before, files = load_codebook_and_model(load_settings(**overrides))
-        settings = load_settings(**overrides, dtype=before.header.model.dtype)
         rows = read_rows(benign)
         tokenizer = make_tokenizer(before, files)
         harmless = [row.text for row in rows if row.label != 1 and row.text.strip()]
         texts = [text for text, found in zip(harmless, prepare(tokenizer, harmless), strict=True) if not found.fault()]
         first = halves(texts)
-        encoder = make_encoder(before, files, settings)
-        golden_drift(before, tokenizer, encoder)
+        encoder = make_torch_encoder(before, files, load_settings(**overrides), before.header.model.dtype)
+        check_golden(before, tokenizer, encoder)
         with progress_bars() as bars:
             scores, tokens = score_texts(encoder, tokenizer, texts, opener(bars))
         measured = check(before, scores, tokens, first)

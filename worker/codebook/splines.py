@@ -9,7 +9,9 @@ the 98th percentile by probability-weighted moments (Hosking and Wallis, Technom
 on from ``2 / (n + 1)``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -50,11 +52,7 @@ class SurvivalSpline:
 
     def log_survival(self, scores: FloatArray) -> FloatArray:
         """Return the natural logarithm of the p-values; vectorised, monotone, finite for finite scores."""
-        scores = np.asarray(scores, dtype=np.float64)
-        inside = _pchip(self.x, self.y, np.clip(scores, self.x[0], self.x[-1]))
-        excess = np.maximum(scores - self.x[-1], 0.0) / self.scale
-        tail = np.log1p(self.shape * excess) / self.shape if self.shape > 1e-9 else excess
-        log_p: FloatArray = inside - tail
+        log_p: FloatArray = self._table.log_survival(np.asarray(scores, dtype=np.float64)[..., None])[..., 0]
         return log_p
 
     def extrapolates(self, scores: FloatArray) -> npt.NDArray[np.bool_]:
@@ -62,6 +60,67 @@ class SurvivalSpline:
         limit = self.x[-1] if self.sampled_to is None else self.sampled_to
         beyond: npt.NDArray[np.bool_] = np.asarray(scores, dtype=np.float64) > limit
         return beyond
+
+    @cached_property
+    def derivative(self) -> FloatArray:
+        """The cubic's derivative at the knots, float64 ``(n_knots,)``."""
+        width = np.diff(self.x)
+        return _derivatives(width, np.diff(self.y) / width)
+
+    @cached_property
+    def _table(self) -> "SplineTable":
+        return SplineTable([self])
+
+
+class SplineTable:
+    """Splines side by side, evaluated together: one column of scores each."""
+
+    def __init__(self, splines: Sequence[SurvivalSpline]):
+        self._knots = [spline.x for spline in splines]
+        self._start = np.cumsum([0, *(len(spline.x) for spline in splines[:-1])])
+        self._x = np.concatenate([spline.x for spline in splines])
+        self._y = np.concatenate([spline.y for spline in splines])
+        self._derivative = np.concatenate([spline.derivative for spline in splines])
+        self._first = np.array([spline.x[0] for spline in splines])
+        self._last = np.array([spline.x[-1] for spline in splines])
+        self._shape = np.array([spline.shape for spline in splines])
+        self._scale = np.array([spline.scale for spline in splines])
+        self._limit = np.array([s.x[-1] if s.sampled_to is None else s.sampled_to for s in splines])
+
+    def log_survival(self, scores: FloatArray) -> FloatArray:
+        """Return the natural logarithm of the p-values of ``(..., n_splines)`` scores, of the same shape."""
+        at = np.clip(scores, self._first, self._last)
+        cell = np.empty(at.shape, dtype=np.int64)
+        for column, knots in enumerate(self._knots):
+            found = np.searchsorted(knots, at[..., column], side="right") - 1
+            cell[..., column] = np.clip(found, 0, len(knots) - 2) + self._start[column]
+        inside = self._cubic(at, cell)
+        excess = np.maximum(scores - self._last, 0.0) / self._scale
+        shape = np.maximum(self._shape, 1e-9)  # at 0 the tail is an exponential one
+        log_p: FloatArray = inside - np.where(self._shape > 1e-9, np.log1p(shape * excess) / shape, excess)
+        return log_p
+
+    def extrapolates(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+        """Return where a score lies beyond its sample; see ``SurvivalSpline.extrapolates``."""
+        beyond: npt.NDArray[np.bool_] = scores > self._limit
+        return beyond
+
+    def _cubic(self, at: FloatArray, cell: npt.NDArray[np.int64]) -> FloatArray:
+        """Evaluate the monotone cubics at points inside their cells."""
+        left, low, high = self._x[cell], self._y[cell + 1], self._y[cell]
+        h = self._x[cell + 1] - left
+        # In double precision the terms' rounding can order two neighbouring scores the wrong way round by an ulp;
+        # in extended precision it lies under the ulp of what is returned.
+        t = (at.astype(np.longdouble) - left) / h
+        result = (
+            high * (1 + 2 * t) * (1 - t) ** 2
+            + h * self._derivative[cell] * t * (1 - t) ** 2
+            + low * t**2 * (3 - 2 * t)
+            - h * self._derivative[cell + 1] * t**2 * (1 - t)
+        )
+        # Rounding in narrow cells may leave the cell's range by an ulp; p-values must not.
+        within: FloatArray = np.clip(result.astype(np.float64), low, high)
+        return within
 
 
 def fit_survival(sample: FloatArray, knots: int = KNOTS) -> SurvivalSpline:
@@ -144,25 +203,6 @@ def _pareto_tail(ordered: FloatArray) -> tuple[float, float, float]:
     shape = 2.0 - mean / (mean - 2.0 * weighted) if mean > 2.0 * weighted else MAX_SHAPE
     shape = float(np.clip(shape, MIN_SHAPE, MAX_SHAPE))
     return shape, mean * (1.0 - shape), threshold
-
-
-def _pchip(x: FloatArray, y: FloatArray, at: FloatArray) -> FloatArray:
-    """Evaluate the monotone cubic through ``(x, y)`` at points inside ``[x[0], x[-1]]``."""
-    width, slope = np.diff(x), np.diff(y) / np.diff(x)
-    derivative = _derivatives(width, slope)
-    cell = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
-    h = width[cell]
-    # In double precision the terms' rounding can order two neighbouring scores the wrong way round by an ulp;
-    # in extended precision it lies under the ulp of what is returned.
-    t = (at.astype(np.longdouble) - x[cell]) / h
-    result = (
-        y[cell] * (1 + 2 * t) * (1 - t) ** 2
-        + h * derivative[cell] * t * (1 - t) ** 2
-        + y[cell + 1] * t**2 * (3 - 2 * t)
-        - h * derivative[cell + 1] * t**2 * (1 - t)
-    )
-    # Rounding in narrow cells may leave the cell's range by an ulp; p-values must not.
-    return np.clip(result.astype(np.float64), y[cell + 1], y[cell])
 
 
 def _derivatives(width: FloatArray, slope: FloatArray) -> FloatArray:

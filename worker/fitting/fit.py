@@ -206,13 +206,22 @@ def _split(rows: Sequence[LabelledText], plan: CalibrationPlan) -> tuple[list[La
     if any(row.label is None or row.signal is None for row in rows):
         raise InvalidField("every row to fit on needs label (0 or 1) and signal", field="label")
     benign = [row for row in rows if row.label == 0 and held_out(row, plan.calibration_share, "calibration")]
-    if len(benign) < MIN_STRATUM:
-        raise InvalidField(
-            f"only {len(benign)} benign rows for calibration, {MIN_STRATUM} are needed; give more benign texts",
-            field="label",
-        )
+    require_benign(benign)
     aside = {id(row) for row in benign}
     return [row for row in rows if id(row) not in aside], benign
+
+
+def require_benign(rows: Sequence[LabelledText]) -> None:
+    """Check that there are enough benign rows to calibrate on.
+
+    Raises:
+        InvalidField: There are not.
+    """
+    if len(rows) < MIN_STRATUM:
+        raise InvalidField(
+            f"only {len(rows)} benign rows for calibration, {MIN_STRATUM} are needed; give more benign texts",
+            field="label",
+        )
 
 
 def _training_windows(

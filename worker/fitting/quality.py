@@ -24,7 +24,8 @@ from worker.fitting.fit import Progress
 from worker.fitting.leave_out import leave_groups_out
 from worker.fitting.leave_out_report import render as render_left_out
 from worker.fitting.measure import auc, bootstrap, tpr_at, wilson
-from worker.screening.loading import load_codebook_and_model, load_screener, make_tokenizer
+from worker.screening.assets import load_codebook_and_model, make_tokenizer
+from worker.screening.loading import load_screener
 from worker.screening.screener import Finding
 from worker.settings import load_settings
 

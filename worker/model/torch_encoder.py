@@ -119,11 +119,21 @@ class TruncatedModel:
         """
         import torch
 
-        mask = torch.from_numpy(batch.mask).to(self.device)
-        ids = torch.from_numpy(batch.ids).to(self.device)
-        with _hooks(self.blocks, capture), torch.inference_mode(mode=not gradients):
-            self.model(input_ids=ids, attention_mask=mask.long(), **self._keywords())
+        ids, mask = self.tensors(batch)
+        with torch.inference_mode(mode=not gradients):
+            self.forward(ids, mask, capture)
         return mask
+
+    def tensors(self, batch: WindowBatch) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return ids int64 and mask bool, both ``(n_windows, length)``, on the model's device."""
+        import torch
+
+        return torch.from_numpy(batch.ids).to(self.device), torch.from_numpy(batch.mask).to(self.device)
+
+    def forward(self, ids: "torch.Tensor", mask: "torch.Tensor", capture: Capture) -> None:
+        """Run the blocks on tensors; see ``run``."""
+        with _hooks(self.blocks, capture):
+            self.model(input_ids=ids, attention_mask=mask.long(), **self._keywords())
 
     def activations(self, batch: WindowBatch) -> FloatArray:
         """Return the layers' activations side by side, float32 ``(n_windows, length, n_layers * hidden)``.
@@ -161,18 +171,26 @@ class TorchEncoder:
         import torch
 
         with torch.inference_mode():
-            shares = self._shares(batch)
-            return _numpy(shares.sum(dim=1) + self._bias)
+            return _numpy(self.logits(self.shares(*self._model.tensors(batch))))
 
     def attribute(self, batch: WindowBatch) -> FloatArray:
         """See ``Encoder.attribute``."""
         import torch
 
         with torch.inference_mode():
-            return _numpy(self._shares(batch))
+            return _numpy(self.shares(*self._model.tensors(batch)))
 
-    def _shares(self, batch: WindowBatch) -> "torch.Tensor":
-        """Return each token's share of the logits, float32 ``(n_windows, length, n_signals)``."""
+    def logits(self, shares: "torch.Tensor") -> "torch.Tensor":
+        """Return the logits, float32 ``(n_windows, n_signals)``, of tokens' shares."""
+        return shares.sum(dim=1) + self._bias
+
+    def shares(self, ids: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
+        """Return each token's share of the logits, float32 ``(n_windows, length, n_signals)``.
+
+        Args:
+            ids: int64 ``(n_windows, length)``.
+            mask: bool, of the same shape.
+        """
         import torch
 
         total: list[torch.Tensor] = []
@@ -181,7 +199,7 @@ class TorchEncoder:
             part = (hidden @ self._weights[layer]).float()
             total.append(part if not total else total.pop().add_(part))
 
-        mask = self._model.run(batch, project)
+        self._model.forward(ids, mask, project)
         queries_values = total[0] + self._offset
         shape = (*mask.shape, 2, self._n_signals, self._n_heads)
         queries, values = queries_values.view(shape).unbind(dim=2)
@@ -244,7 +262,7 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
 
 
-def limit_threads(threads: int) -> None:
+def use_threads(threads: int) -> None:
     """Use so many threads for arithmetic; torch's own default counts the machine's cores, not the container's."""
     require_torch()
     import torch

@@ -75,6 +75,11 @@ class WindowTokenizer:
         """Hash of ``tokenizer.json``."""
         return hashlib.sha256(self._path.read_bytes()).hexdigest()
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return int(self._tokenizer.get_vocab_size())
+
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenise texts in Rust, outside the interpreter lock, without special tokens."""
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
-HORIZON = 8
+HORIZON = 32
 """How many budgets' worth of the oldest windows are looked at. More gives more equal lengths, and a
 longer sort; the oldest window is in the batch whatever its length, so nothing waits for company."""
 
 OFFLINE_BUDGET = 8192
 """Padded tokens of a batch where nobody waits for one."""
 
-MAX_PADDING = 1.25
+MAX_PADDING = 1.05
 """Padded over real tokens of a batch. Two batches of equal lengths cost less than one of mixed lengths."""
+
+SMALL_SHARE, SMALL_PADDING = 1 / 16, 1.25
+"""Up to this share of the budget a batch may be padded more: a pass costs something before its first token."""
 
 
 def plan_batch(lengths: Sequence[int], budget: int) -> list[int]:
@@ -44,12 +47,22 @@ def plan_batch(lengths: Sequence[int], budget: int) -> list[int]:
 def length_sorted_batches(lengths: Sequence[int], budget: int = OFFLINE_BUDGET) -> list[list[int]]:
     """Cut all windows into batches of nearly equal lengths within a budget of padded tokens, shortest first."""
     batches: list[list[int]] = []
+    tokens = 0
     for position in sorted(range(len(lengths)), key=lambda position: (lengths[position], position)):
-        if batches and lengths[position] * (len(batches[-1]) + 1) <= budget:
+        length = lengths[position]
+        tokens += length
+        if batches and _is_dense(length * (len(batches[-1]) + 1), tokens, budget):
             batches[-1].append(position)
         else:
             batches.append([position])
+            tokens = length
     return batches
+
+
+def _is_dense(padded: int, tokens: int, budget: int) -> bool:
+    """Tell whether a batch of so many padded and real tokens is within budget and padding."""
+    most = SMALL_PADDING if padded <= SMALL_SHARE * budget else MAX_PADDING
+    return padded <= budget and padded <= most * tokens
 
 
 def _horizon(lengths: Sequence[int], budget: int) -> int:
@@ -67,8 +80,7 @@ def _widen(lengths: Sequence[int], order: list[int], rank: int, budget: int) -> 
     tokens = lengths[order[rank]]
 
     def fits(longest: int, added: int) -> bool:
-        padded = longest * (high - low + 1)
-        return padded <= budget and padded <= MAX_PADDING * (tokens + added)
+        return _is_dense(longest * (high - low + 1), tokens + added, budget)
 
     while high < len(order) and fits(lengths[order[high]], lengths[order[high]]):
         tokens += lengths[order[high]]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from schemas.signal import Signal
 from worker.codebook.format import Codebook
-from worker.codebook.splines import SurvivalSpline, fit_survival, fit_worst_group
+from worker.codebook.splines import SplineTable, SurvivalSpline, fit_survival, fit_worst_group
 from worker.screening.policy import Policy
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,6 +47,7 @@ class Scorer:
         self.policy = policy
         self.signals: tuple[Signal, ...] = codebook.header.signals
         self._counted = [self.signals.index(signal) for signal in policy.signals if signal in self.signals]
+        self._signals = [SplineTable(splines) for splines in codebook.distributions]
         strata = codebook.stratum_of(codebook.benign_tokens)
         statistic = self._statistic(codebook.benign_scores)
         # Up to here the sample itself speaks for long documents.
@@ -68,9 +69,8 @@ class Scorer:
         log_p, extrapolated = np.zeros(scores.shape), np.zeros(scores.shape, dtype=np.bool_)
         for stratum in np.unique(strata):
             rows = strata == stratum
-            for column, spline in enumerate(self._codebook.distributions[stratum]):
-                log_p[rows, column] = spline.log_survival(scores[rows, column])
-                extrapolated[rows, column] = spline.extrapolates(scores[rows, column])
+            log_p[rows] = self._signals[stratum].log_survival(scores[rows].astype(np.float64))
+            extrapolated[rows] = self._signals[stratum].extrapolates(scores[rows])
         statistic = self._statistic(scores)
         rarity = -self._for_length(self._log_p_of_document(statistic, strata), tokens)
         return DocumentScores(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import SettingsError
-from worker.settings import Settings, available_cores, env_example, load_settings
+from worker.settings import Settings, env_example, load_settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -164,20 +164,3 @@ def test_nothing_is_read_at_import() -> None:
     code = "import worker.settings, worker.screening.jobs, worker.topic.publisher, worker.cli.console"
     environment = {"FIREWALL_BATCH_TOKENS": "many", "FIREWALL_NONSENSE": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
-
-
-def test_at_least_one_core_is_available() -> None:
-    assert available_cores() >= 1
-
-
-def test_core_quota_of_a_container_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "250000 100000\n")
-    assert available_cores() == 2
-
-
-@pytest.mark.parametrize("quota", ["max 100000\n", "garbage"])
-def test_without_a_quota_all_cores_count(quota: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: quota)
-    assert available_cores() == 16

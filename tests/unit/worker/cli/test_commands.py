@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from worker.topic.server import free_port
 
 COMMANDS = {
     "calibrate",
+    "check-backend",
     "demo",
     "download",
     "evaluate",
+    "export",
     "health",
     "inspect",
     "recalibrate",
@@ -44,7 +47,11 @@ def codebook_file(tmp_path: Path) -> Path:
 
 
 def test_the_commands() -> None:
-    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    names = {
+        command.name or command.callback.__name__.replace("_", "-")
+        for command in app.registered_commands
+        if command.callback
+    }
     assert names == COMMANDS
 
 
@@ -391,3 +398,48 @@ def test_name_of_a_group_member_is_host_and_process_by_default(monkeypatch: pyte
         found = watch._entries(None, "s", "g", chosen, from_start=False, idle=None, count=None)  # type: ignore[arg-type]
         assert list(found) == []
     assert names == [f"{socket.gethostname()}-{os.getpid()}", "mine"]
+
+
+@pytest.fixture
+def tiny_pair(tiny_bert: Path, fitted: Path) -> dict[str, str]:
+    return {"FIREWALL_MODEL": str(tiny_bert), "FIREWALL_CODEBOOK": str(fitted), "FIREWALL_THREADS": "1"}
+
+
+def test_check_backend_compares_p_values(tiny_pair: dict[str, str], tmp_path: Path) -> None:
+    data = tmp_path / "texts.jsonl"
+    data.write_text("".join(json.dumps({"text": f"garden {'water ' * n}"}) + "\n" for n in range(9)))
+    same = invoke("check-backend", str(data), "--dtype", "float32", "--limit", "4", "--json", **tiny_pair)
+    assert same.exit_code == ExitCode.OK
+    assert json.loads(same.output) == {
+        "backend": "torch-float32",
+        "tolerable": True,
+        "texts": 3,
+        "logit": 0.0,
+        "factor": 1.0,
+        "factor_99": 1.0,
+        "shift": 0.0,
+        "changed": {"notice": 0, "warning": 0, "critical": 0},
+    }
+    other = invoke("check-backend", str(data), **tiny_pair)
+    assert other.exit_code in (ExitCode.OK, ExitCode.NEGATIVE)
+    assert "torch-bfloat16, 9 texts: logits within" in other.output
+
+
+def test_export_says_what_it_wrote_and_check_backend_takes_it(tiny_pair: dict[str, str], tmp_path: Path) -> None:
+    made = invoke("export", "--out", str(tmp_path / "made"), **tiny_pair)
+    assert made.exit_code == ExitCode.OK, made.output
+    assert "in float32" in made.output
+    data = tmp_path / "texts.jsonl"
+    data.write_text(json.dumps({"text": "the garden"}) + "\n")
+    checked = invoke("check-backend", str(data), "--export", str(tmp_path / "made"), "--json", **tiny_pair)
+    assert checked.exit_code == ExitCode.OK
+    assert json.loads(checked.output)["backend"] == "onnx-float32"
+
+
+def test_export_without_its_libraries_names_the_extra(
+    tiny_pair: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    refused = invoke("export", "--out", str(tmp_path / "made"), **tiny_pair)
+    assert refused.exit_code == ExitCode.CONFIGURATION
+    assert "alknet-firewall[export]" in refused.output

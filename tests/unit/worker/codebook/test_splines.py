@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.interpolate import PchipInterpolator
 
-from worker.codebook.splines import KNOTS, MIN_GROUP, SurvivalSpline, fit_survival, fit_worst_group
+from worker.codebook.splines import KNOTS, MIN_GROUP, SplineTable, SurvivalSpline, fit_survival, fit_worst_group
 
 SAMPLES = hnp.arrays(
     np.float64, st.integers(50, 300), elements=st.floats(-(2.0**40), 2.0**40, width=32, allow_subnormal=False)
@@ -185,3 +185,14 @@ def test_extrapolation_begins_where_the_deciding_sample_ends() -> None:
     assert worst.sampled_to is not None
     assert 3.0 <= worst.sampled_to < wide.max()
     assert worst.extrapolates(np.array([3.0, wide.max()])).tolist() == [False, True]
+
+
+def test_a_table_gives_what_its_splines_give_alone() -> None:
+    splines = [normal_spline(2000), fit_survival(np.repeat([0.0, 5.0], [90, 10])), normal_spline(70, seed=9)]
+    splines.append(SurvivalSpline(splines[0].x, splines[0].y, 0.4, 2.0, sampled_to=1.5))
+    scores = np.random.default_rng(3).normal(scale=4, size=(500, len(splines)))
+    table = SplineTable(splines)
+    for column, spline in enumerate(splines):
+        np.testing.assert_array_equal(table.log_survival(scores)[:, column], spline.log_survival(scores[:, column]))
+        np.testing.assert_array_equal(table.extrapolates(scores)[:, column], spline.extrapolates(scores[:, column]))
+    assert table.extrapolates(scores).any(axis=0).all()

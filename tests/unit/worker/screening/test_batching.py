@@ -1,9 +1,18 @@
 """The batch plan: within the budget, nobody starves, nothing is lost."""
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.screening.batching import HORIZON, plan_batch
+from benchmarks.load import mixed_lengths
+from worker.screening.batching import (
+    HORIZON,
+    MAX_PADDING,
+    SMALL_PADDING,
+    SMALL_SHARE,
+    length_sorted_batches,
+    plan_batch,
+)
 
 LENGTHS = st.lists(st.integers(1, 300) | st.sampled_from([8, 16, 64]), max_size=120)
 BUDGETS = st.integers(1, 2000)
@@ -82,3 +91,41 @@ def test_windows_beyond_the_horizon_are_not_looked_at() -> None:
     budget = 64
     lengths = [16, *[32] * (HORIZON * budget // 32 + 1), 16]
     assert len(lengths) - 1 not in plan_batch(lengths, budget)
+
+
+@MANY
+@given(LENGTHS, BUDGETS)
+def test_padding_is_bounded(lengths: list[int], budget: int) -> None:
+    for chosen in ([plan_batch(lengths, budget)] if lengths else []) + length_sorted_batches(lengths, budget):
+        real, all_tokens = sum(lengths[position] for position in chosen), padded(lengths, chosen)
+        most = SMALL_PADDING if all_tokens <= SMALL_SHARE * budget else MAX_PADDING
+        assert all_tokens <= most * real
+
+
+@MANY
+@given(LENGTHS, BUDGETS)
+def test_offline_batches_hold_everything_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    batches = length_sorted_batches(lengths, budget)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or padded(lengths, batch) <= budget for batch in batches)
+    assert [lengths[position] for batch in batches for position in batch] == sorted(lengths)
+
+
+@pytest.mark.parametrize("in_flight", [64, 512])
+def test_a_mixed_load_is_hardly_padded(in_flight: int) -> None:
+    documents = [cut(length) for length in mixed_lengths(600)]
+    waiting: list[tuple[int, int]] = []
+    real = all_tokens = 0
+    while documents or waiting:
+        while documents and len({number for number, _ in waiting}) < in_flight:
+            waiting += [(len(documents), length) for length in documents.pop()]
+        chosen = plan_batch([length for _, length in waiting], 4096)
+        lengths = [length for _, length in waiting]
+        real, all_tokens = real + sum(lengths[i] for i in chosen), all_tokens + padded(lengths, chosen)
+        waiting = [entry for position, entry in enumerate(waiting) if position not in set(chosen)]
+    assert all_tokens / real <= 1.05
+
+
+def cut(length: int, size: int = 256, overlap: int = 64) -> list[int]:
+    """Lengths of a document's windows."""
+    return [length] if length <= size else [size] * len(range(0, length - overlap, size - overlap))

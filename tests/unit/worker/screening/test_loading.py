@@ -12,7 +12,8 @@ import pytest
 
 from worker.codebook.format import Codebook, load_codebook, save_codebook
 from worker.errors import CodebookMismatch, CodebookNotFound, GoldenDrift
-from worker.screening import loading
+from worker.screening.assets import load_codebook_and_model, make_tokenizer, make_torch_encoder
+from worker.screening.drift import check_golden
 from worker.screening.loading import load_screener
 from worker.screening.screener import Finding, Screener
 from worker.settings import Settings, load_settings
@@ -26,7 +27,14 @@ def load(tiny_bert: Path, fitted: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     def start(**changes: Any) -> Screener:
         settings: Settings = load_settings(
-            **{"model": str(tiny_bert), "codebook": fitted, "threads": 1, "offline": True, **changes}
+            **{
+                "model": str(tiny_bert),
+                "codebook": fitted,
+                "threads": 1,
+                "offline": True,
+                "dtype": "float32",
+                **changes,
+            }
         )
         started.append(load_screener(settings))
         return started[-1]
@@ -57,12 +65,11 @@ def test_pair_that_belongs_together_screens(load: Load) -> None:
     assert long.windows > short.windows
 
 
-def test_golden_scores_are_reproduced(load: Load, fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drifts: list[float] = []
-    original = loading.golden_drift
-    monkeypatch.setattr(loading, "golden_drift", lambda *parts: drifts.append(original(*parts)) or drifts[-1])
-    load()
-    assert drifts[0] < 1e-3
+def test_golden_scores_are_reproduced(tiny_bert: Path, fitted: Path) -> None:
+    settings = load_settings(model=str(tiny_bert), codebook=fitted, threads=1, offline=True)
+    codebook, files = load_codebook_and_model(settings)
+    encoder = make_torch_encoder(codebook, files, settings, "float32")
+    assert check_golden(codebook, make_tokenizer(codebook, files), encoder).logit < 1e-3
 
 
 @pytest.mark.parametrize("shift", [0.06, -1.0, np.nan])
@@ -74,7 +81,7 @@ def test_other_golden_scores_refuse_to_serve(load: Load, changed: Callable[..., 
             return replace(book, probe=replace(book.probe, bias=np.full_like(book.probe.bias, 3e38)))
         return replace(book, golden_scores=scores)
 
-    with np.errstate(all="ignore"), pytest.raises(GoldenDrift, match="FIREWALL_DTYPE=float32"):
+    with np.errstate(all="ignore"), pytest.raises(GoldenDrift, match="do not belong together"):
         load(codebook=changed(edit))
 
 
@@ -105,11 +112,9 @@ def test_ready_line_names_model_and_codebook(load: Load, caplog: pytest.LogCaptu
 
 
 @pytest.mark.timeout(60)
-def test_shipped_codebook_passes_its_golden_test_with_the_embedded_model() -> None:
-    from worker.screening.loading import golden_drift, load_codebook_and_model, make_encoder, make_tokenizer
-
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_shipped_codebook_passes_its_golden_test_with_the_embedded_model(dtype: str) -> None:
     settings = load_settings(offline=True, threads=1)
     codebook, files = load_codebook_and_model(settings)
-    tokenizer = make_tokenizer(codebook, files)
-    drift = golden_drift(codebook, tokenizer, make_encoder(codebook, files, settings))
-    assert drift <= codebook.header.golden.tolerance
+    encoder = make_torch_encoder(codebook, files, settings, dtype)
+    check_golden(codebook, make_tokenizer(codebook, files), encoder)
