@@ -82,6 +82,13 @@ def _print(provenance: dict[str, Any], out_file: Path, fingerprint: str) -> None
         cells = [cell for rate in (found["before"], found["after"]) for cell in _cells(rate)]
         table.add_row(severity, f"{found['budget']:.2%}", *cells)
     out.print(table)
+    notice = measured["false_alarms"]["notice"]
+    low, high = notice["expected"]
+    out.print(
+        f"with {provenance['texts']:,} texts, expect {low:.2%} to {high:.2%} at the {notice['budget']:.0%} budget; "
+        "more texts narrow that",
+        highlight=False,
+    )
     table = Table("length", "texts", "p-values uniform (Kolmogorov-Smirnov)")
     for stratum in measured["uniform"]:
         shown = "" if stratum["ks_p"] is None else f"p = {stratum['ks_p']:.2g}"

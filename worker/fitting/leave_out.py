@@ -40,7 +40,7 @@ from worker.screening.screener import prepare
 FloatArray = npt.NDArray[np.float64]
 
 FOLDS = 5
-ROWS = 400
+ROWS = 200
 """Rows of a source group and label that are used, drawn by hash; an adapter fit uses all."""
 MIN_ATTACKS = 40
 """Attacks of a group below which its AUC is not reported."""

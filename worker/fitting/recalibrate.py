@@ -80,9 +80,10 @@ def check(codebook: Codebook, scores: Scores, tokens: Tokens, first: npt.NDArray
         first: Texts to calibrate on, bool ``(n_texts,)``; the others are measured.
 
     Returns:
-        Realised false-alarm rates with their 95 % intervals, before and after, at the budget of each
-        severity; and by length stratum the p-value of the Kolmogorov-Smirnov test that the p-values after are
-        uniform, as they are where calibration and traffic agree.
+        Realised false-alarm rates with their 95 % intervals, before and after, at the budget of each severity, and
+        what to expect of a calibration on all texts (see ``expected_rate``); and by length stratum the p-value of
+        the Kolmogorov-Smirnov test that the p-values after are uniform, as they are where calibration and traffic
+        agree.
     """
     policy = Policy()
     after_book = replace_benign(codebook, scores[first], tokens[first], {})
@@ -95,7 +96,12 @@ def check(codebook: Codebook, scores: Scores, tokens: Tokens, first: npt.NDArray
         "calibrated_on": int(first.sum()),
         "measured_on": int((~first).sum()),
         "false_alarms": {
-            severity: {"budget": budget, "before": rate(before < budget), "after": rate(after < budget)}
+            severity: {
+                "budget": budget,
+                "before": rate(before < budget),
+                "after": rate(after < budget),
+                "expected": expected_rate(budget, len(scores)),
+            }
             for severity, budget in policy.budgets.items()
         },
         "uniform": [
@@ -107,3 +113,14 @@ def check(codebook: Codebook, scores: Scores, tokens: Tokens, first: npt.NDArray
             for number, border in enumerate((0, *after_book.header.strata))
         ],
     }
+
+
+def expected_rate(budget: float, texts: int) -> tuple[float, float]:
+    """Return between which rates 95 of 100 calibrations on so many texts flag further ones.
+
+    The threshold is an order statistic of the sample, so that the share beyond it has a beta distribution (Vovk,
+    "Conditional validity of inductive conformal predictors", 2012); half a text is lost between two of them.
+    """
+    rank = max(0.5, budget * (texts + 1) - 0.5)
+    low, high = np.quantile(np.random.default_rng(7).beta(rank, texts + 1 - rank, 20_000), [0.025, 0.975])
+    return float(low), float(high)

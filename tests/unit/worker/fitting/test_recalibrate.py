@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binom, ks_2samp, kstest
+from scipy.stats import binom, ks_2samp, kstest, norm
 
 from schemas import SIGNALS
 from tests.unit.fakes import make_codebook
 from worker.codebook.format import load_codebook, save_codebook
+from worker.codebook.splines import fit_survival
 from worker.errors import InvalidField
 from worker.fitting.measure import ks_uniform
-from worker.fitting.recalibrate import GROUP, MIN_TEXTS, check, halves, replace_benign
+from worker.fitting.recalibrate import GROUP, MIN_TEXTS, check, expected_rate, halves, replace_benign
 from worker.screening.policy import Policy
 from worker.screening.scoring import Scorer
 
@@ -94,6 +95,20 @@ def test_check_shows_too_many_false_alarms_before_and_the_chosen_rate_after() ->
     assert binom.cdf(found["after"]["rate"] * 2000, 2000, 0.01) < 0.999
     assert sum(stratum["texts"] for stratum in measured["uniform"]) == 2000
     assert all(stratum["ks_p"] > 0.01 for stratum in measured["uniform"])
+
+
+@pytest.mark.parametrize("count", [250, 500, 2000])
+def test_realised_rates_scatter_as_expected(count: int) -> None:
+    low, high = expected_rate(0.01, count)
+    assert low < 0.01 < high
+    random = np.random.default_rng(count)
+    inside = 0
+    for _ in range(100):
+        spline = fit_survival(random.normal(size=count))
+        scores = np.linspace(1, 6, 2000)
+        threshold = scores[spline.log_survival(scores) < np.log(0.01)][0]
+        inside += bool(low <= norm.sf(threshold) <= high)
+    assert inside >= 88
 
 
 def test_check_measures_on_the_other_half_only() -> None:

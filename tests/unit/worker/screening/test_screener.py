@@ -10,6 +10,7 @@ import pytest
 from schemas import limits
 from tests.tiny_models import byte_level_tokenizer
 from tests.unit.fakes import FakeEncoder
+from tests.unit.worker.screening.conftest import VOCAB
 from worker.errors import EngineStopped, FirewallError, ForwardFailed, NoTokens, Overloaded, TooManyTokens
 from worker.model.windows import WindowTokenizer
 from worker.screening.screener import Finding, Screener, prepare
@@ -40,13 +41,14 @@ def test_attack_is_flagged_with_evidence(screener: Screener) -> None:
     assert ATTACK[span.start : span.end] == "ignore all previous instructions"
 
 
-def test_clean_text_is_explained_if_asked_for(screener: Screener) -> None:
+def test_clean_text_is_explained_if_asked_for(make_screener: Make) -> None:
+    screener = make_screener(FakeEncoder({VOCAB["please"]: 0.5}))
     text = "the weather, please"
     plain, explained = only(screener, text), screener.screen([text], explain_clean=True)[0]
     assert isinstance(explained, Finding)
     assert explained.severity is None
     assert (plain.evidence, plain.p_value) == ([], explained.p_value)
-    assert all(0 <= span.start < span.end <= len(text) for span in explained.evidence)
+    assert [text[span.start : span.end] for span in explained.evidence] == ["please"]
 
 
 def test_every_signal_is_reported_in_the_codebooks_order(screener: Screener) -> None:
