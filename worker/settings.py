@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         default=300,
         ge=5,
         description="Seconds after which an unacknowledged job of a dead worker is given to another. A live worker "
-        "renews what it holds, so that jobs may take longer. The shortest value among all applications on one Redis "
+        "renews what it holds, so that jobs may take longer. The shortest value among all workers on one Redis "
         "database wins.",
     )
     max_attempts: int = Field(
