@@ -52,6 +52,8 @@ def create_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         # A worker outlasts any outage of Redis: by default it would give up after 100 tries.
         broker_connection_max_retries=None,
+        # A Redis that is full, or read-only after a failover, is an outage too, and no reason to end.
+        broker_channel_error_retry=True,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_s,
             "unacked_restore_interval": 10,

@@ -16,8 +16,9 @@ local given = 0
 for _, tag in ipairs(tags) do
   local message = redis.call('HGET', KEYS[1], tag)
   if message then
-    redis.call(ARGV[1], string.sub(tag, string.find(tag, ':', 1, true) + 1), message)
+    -- The removal comes first: a full Redis refuses a script's first write only.
     redis.call('HDEL', KEYS[1], tag)
+    redis.call(ARGV[1], string.sub(tag, string.find(tag, ':', 1, true) + 1), message)
     given = given + 1
   end
   redis.call('ZREM', KEYS[2], tag)

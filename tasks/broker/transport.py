@@ -14,6 +14,7 @@ The overridden methods are private to Kombu 5.7; tests/integration/broker holds 
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import Empty
 from typing import Any
@@ -69,11 +70,14 @@ class QoS(redis.QoS):
         self._delivered.clear()
         for tag in tags:
             leases.release(tag)
+        if not tags:
+            return
         try:
             with self.channel.conn_or_acquire(client) as connected:
                 # In reverse, so that the oldest is taken next.
                 give_back(connected, tags[::-1], first=True)
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, AttributeError) as error:
+            # AttributeError: the channel's connection is gone, and with it where to make another one to.
             log.warning("%d messages wait for the visibility timeout: %s", len(tags), type(error).__name__)
 
     def restore_visible(self, start: int = 0, num: int | None = None, interval: int = 1) -> None:
@@ -114,6 +118,17 @@ class Channel(redis.Channel):
         if message is not None and no_ack:
             message.ack()
         return message
+
+    def close(self) -> None:
+        """Give everything back, a message on its way as well, and close; the connection may be dead."""
+        if self._in_poll and not self._plain:
+            with suppress(Empty, *self.connection_errors):
+                taken = self._reply(self.client.connection)
+                if taken:
+                    with self.conn_or_acquire() as client:
+                        give_back(client, [bytes_to_str(taken[1])], first=True)
+            self._in_poll = None
+        super().close()
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         parameters: dict[str, Any] = super()._connparams(asynchronous)
