@@ -99,6 +99,7 @@ class Channel(redis.Channel):
     QoS = QoS
     unacked_key = TAKEN
     unacked_index_key = LEASES
+    _in_poll: Any  # the connection a reply is awaited on, if one is
 
     def __init__(self, *args: Any, **kwargs: Any):
         self._plain = False

@@ -46,7 +46,7 @@ def main() -> int:
         directory.mkdir(parents=True, exist_ok=True)
         result = soak(broker, directory, plan, lambda line: console.print(line, highlight=False))
     console.print(table(result))
-    print(result.count.line())
+    sys.stdout.write(result.count.line() + "\n")
     return 0 if result.count.kept else 1
 
 

@@ -7,7 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.integration.chaos.worker import run
 
@@ -85,7 +85,7 @@ class Fleet:
         self.members.remove(member)
         member.health.unlink(missing_ok=True)
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
