@@ -57,6 +57,7 @@ class BuryingConsumer(Consumer):
             queue=str((message.delivery_info or {}).get("routing_key", "")),
             attempts=1,
             error=UnreadableMessage(reason).info(),
+            truncated=len(text) > MAX_KEPT,
             payload=text[:MAX_KEPT],
         )
         try:

@@ -10,7 +10,7 @@ import threading
 
 from redis.exceptions import RedisError
 
-from tasks.broker.scripts import LEASES
+from tasks.broker.scripts import LEASES, give_back
 from worker.settings import Settings
 from worker.topic.connection import connect
 
@@ -35,6 +35,12 @@ class Leases:
         """Renew it no longer; it was acknowledged or handed back."""
         with self._lock:
             self._held.discard(tag)
+
+    def give_back(self, settings: Settings) -> None:
+        """Put everything held back into its queues, for a process that is about to end without an orderly shutdown."""
+        with self._lock:
+            held = list(self._held)
+        give_back(connect(settings), held, first=True)
 
     def start(self, settings: Settings) -> None:
         """Start the renewing thread."""

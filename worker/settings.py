@@ -80,6 +80,12 @@ class Settings(BaseSettings):
         description="Tokens of interactive, and as many of bulk work, that may wait for the engine. Further jobs wait "
         "for room; interactive ones go back to Redis as overload after a minute.",
     )
+    forward_timeout_s: float = Field(
+        default=120.0,
+        ge=0,
+        description="Longest forward pass in seconds. A longer one counts as hung: the worker gives its jobs back and "
+        "ends, and its supervisor starts a new one. 0: wait for ever.",
+    )
     linger_ms: float = Field(
         default=2.0,
         ge=0,

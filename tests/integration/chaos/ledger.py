@@ -135,6 +135,9 @@ class Ledger:
         except RedisError:
             return False
 
+    def letters(self) -> list[dict[str, Any]]:
+        return [json.loads(fields["event"])["data"] for _, fields in self.redis.xrange("firewall:dead")]
+
     def settle(self, timeout: float) -> Count:
         """Wait until every job has its result and nothing is in hand any more; return the figures."""
         deadline = time.monotonic() + timeout

@@ -1,15 +1,19 @@
 """A short spell of what ``make chaos`` does for long, and each fault by itself."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tasks.process import EXIT_HUNG
 from tests.integration.chaos.broker import Broker, breakable_redis
+from tests.integration.chaos.engine import FAILS, HANGS, KILLS
 from tests.integration.chaos.fleet import Fleet
 from tests.integration.chaos.ledger import Ledger
 from tests.integration.chaos.soak import Plan, soak
 from tests.integration.chaos.stages import STAGES
+from tests.integration.support import UNACKED
 
 pytestmark = pytest.mark.integration
 
@@ -76,3 +80,72 @@ def test_a_failing_redis_costs_no_job_and_no_worker(broker: Broker, ledger: Ledg
         FAULTS[fault](broker)
         assert_kept(ledger)
         assert member.alive, member.log.read_text()
+
+
+def test_a_job_that_kills_its_worker_is_buried_and_its_neighbours_are_not(
+    broker: Broker, ledger: Ledger, tmp_path: Path
+) -> None:
+    """The killer takes those beside it along once; then it dies alone, until its attempts are used up."""
+    attempts = 3
+    for n in range(30):
+        ledger.send([f"meeting {KILLS}"] if n == 10 else None, queue="screening")
+    with Fleet(broker.url, tmp_path, FIREWALL_MAX_ATTEMPTS=str(attempts)) as fleet:
+        kills = 0
+        while ledger.missing:
+            ledger.collect()
+            if not any(member.alive for member in fleet.members):
+                kills += bool(fleet.members)
+                fleet.members.clear()
+                fleet.started()
+        assert_kept(ledger, 30)
+    assert kills == attempts
+    assert ledger.errors["attempts_exhausted"] == 1
+    (letter,) = ledger.letters()
+    assert letter["error"]["code"] == "attempts_exhausted"
+    assert (letter["attempts"], len(letter["history"])) == (attempts, attempts)
+    assert len({start["worker"] for start in letter["history"]}) == attempts
+    assert KILLS in letter["payload"]
+
+
+def test_a_hung_forward_pass_ends_its_worker_and_the_job_goes_elsewhere(
+    broker: Broker, ledger: Ledger, tmp_path: Path
+) -> None:
+    patience = {"FIREWALL_FORWARD_TIMEOUT_S": "1", "FIREWALL_VISIBILITY_TIMEOUT_S": "600"}
+    with Fleet(broker.url, tmp_path, FIREWALL_MAX_ATTEMPTS="1", **patience) as fleet:
+        member = fleet.started()
+        ledger.send([f"meeting {HANGS}"], queue="screening")
+        member.process.join(30)
+        assert member.process.exitcode == EXIT_HUNG
+        assert "forward_hung" in member.log.read_text()
+        assert not member.health.exists()
+        # At once, although the visibility timeout is far away; the one attempt was used up.
+        fleet.started()
+        assert_kept(ledger, 1)
+    (letter,) = ledger.letters()
+    assert (letter["error"]["code"], letter["attempts"]) == ("attempts_exhausted", 1)
+
+
+def test_a_poison_item_fails_alone(broker: Broker, ledger: Ledger, tmp_path: Path) -> None:
+    with Fleet(broker.url, tmp_path) as fleet:
+        fleet.started()
+        for _ in range(5):
+            ledger.send(["meeting today", f"garden {FAILS}", "report"])
+        assert_kept(ledger, 15)
+    assert ledger.errors == {"clean": 10, "forward_failed": 5}
+
+
+def test_an_orderly_end_hands_everything_back_at_once(broker: Broker, ledger: Ledger, tmp_path: Path) -> None:
+    with Fleet(broker.url, tmp_path, CHAOS_FORWARD_S="0.3", FIREWALL_VISIBILITY_TIMEOUT_S="600") as fleet:
+        member = fleet.started()
+        for _ in range(JOBS):
+            ledger.send()
+        while not ledger.count.results:
+            ledger.collect()
+        member.send(signal.SIGTERM)
+        member.process.join(60)
+        assert member.process.exitcode == 0
+        assert ledger.redis.hlen(UNACKED) == 0
+        ledger.collect()
+        assert ledger.missing
+        fleet.started(CHAOS_FORWARD_S="0.01")
+        assert_kept(ledger)
