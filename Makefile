@@ -7,7 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH ?= torch==2.13.0
 DATA ?= ../shared/data
 
-.PHONY: help demo test check bench codebook quality settings clean
+MINUTES ?= 5
+
+.PHONY: help demo test check bench chaos codebook quality settings clean
 
 help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -43,6 +45,9 @@ check: $(VENV)/.dev   ## lint, types, import direction
 
 bench: $(VENV)/.dev   ## measure speed; prints a table
 	$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/.dev   ## break workers and Redis for MINUTES and count lost and doubled jobs
+	$(BIN)/python -m tests.integration.chaos --minutes $(MINUTES)
 
 codebook: $(VENV)/.dev ## fit a codebook from the project's own corpus alone
 	$(BIN)/alknet-firewall calibrate --train data/train --commercial-only --out codebook.safetensors

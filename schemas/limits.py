@@ -15,6 +15,10 @@ MAX_ITEM_TOKENS = 131_072
 MAX_JOB_BYTES = 8 * 1024 * 1024
 """Bytes of all texts of a job together, as UTF-8."""
 
+MAX_MESSAGE_BYTES = 80 * 1024 * 1024
+"""Bytes of one message in the queue, and of its body unpacked: a job of ``MAX_JOB_BYTES`` however JSON writes it
+(six bytes a character), its metadata, and base64 around it."""
+
 MAX_ID_CHARACTERS = 256
 """Characters of a job or item id."""
 

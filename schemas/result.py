@@ -19,6 +19,7 @@ def result_id(
     by_index: bool = False,
     tenant: str | None = None,
     failed: bool = False,
+    content: str = "",
 ) -> str:
     """Identify the result of one item, the same on every redelivery of its job.
 
@@ -28,6 +29,7 @@ def result_id(
         item_index: The item's position in the job, or None for the job as a whole.
         by_index: Tell items with the same id apart by their position.
         tenant: Tenants choose their job ids independently.
+        content: Fingerprint of the item, where two items of one id must be told apart.
         failed: An error result must not stand in the way of a verdict that a corrected job brings later.
 
     Returns:
@@ -35,6 +37,8 @@ def result_id(
     """
     place = f"#{item_index}" if item_id is None or by_index else ""
     parts = [job_id, item_id or "", place, *([f"tenant={tenant}"] if tenant else []), *(["error"] if failed else [])]
+    if content:
+        parts.append(f"content={content}")
     return str(uuid.uuid5(_RESULT_NAMESPACE, "\x00".join(parts)))
 
 

@@ -48,11 +48,15 @@ def create_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
         task_send_sent_event=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_transport="tasks.broker.transport:Transport",
         broker_connection_retry_on_startup=True,
+        # A worker outlasts any outage of Redis: by default it would give up after 100 tries.
+        broker_connection_max_retries=None,
+        # A Redis that is full, or read-only after a failover, is an outage too, and no reason to end.
+        broker_channel_error_retry=True,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_s,
             "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

@@ -10,6 +10,7 @@ from typing import Any
 from celery.worker.consumer import Consumer
 
 from schemas.dead_letter import DeadLetter
+from tasks.broker.envelope import UNREADABLE
 from worker.errors import TopicError, UnreadableMessage
 from worker.topic.publisher import RedisPublisher, redis_publisher
 
@@ -46,7 +47,8 @@ class BuryingConsumer(Consumer):
         self._bury(message, f"the body is not JSON ({type(exc).__name__}); set content_type application/json")
 
     def _bury(self, message: Any, reason: str) -> None:
-        headers = message.headers if isinstance(message.headers, dict) else {}
+        headers = message.headers
+        reason = str(headers.get(UNREADABLE, reason))
         task_id = str(headers.get("id") or message.delivery_tag)
         body = message.body
         text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
@@ -55,6 +57,7 @@ class BuryingConsumer(Consumer):
             queue=str((message.delivery_info or {}).get("routing_key", "")),
             attempts=1,
             error=UnreadableMessage(reason).info(),
+            truncated=len(text) > MAX_KEPT,
             payload=text[:MAX_KEPT],
         )
         try:

@@ -7,17 +7,14 @@ dead worker's jobs come back soon, however long a live worker's jobs take.
 
 import logging
 import threading
-import time
 
 from redis.exceptions import RedisError
 
+from tasks.broker.scripts import LEASES, give_back
 from worker.settings import Settings
 from worker.topic.connection import connect
 
 log = logging.getLogger(__name__)
-
-UNACKED_INDEX = "unacked_index"
-"""Kombu's sorted set of delivery tags by time of delivery (``kombu.transport.redis.Channel``)."""
 
 
 class Leases:
@@ -38,6 +35,12 @@ class Leases:
         """Renew it no longer; it was acknowledged or handed back."""
         with self._lock:
             self._held.discard(tag)
+
+    def give_back(self, settings: Settings) -> None:
+        """Put everything held back into its queues, for a process that is about to end without an orderly shutdown."""
+        with self._lock:
+            held = list(self._held)
+        give_back(connect(settings), held, first=True)
 
     def start(self, settings: Settings) -> None:
         """Start the renewing thread."""
@@ -60,7 +63,8 @@ class Leases:
                 continue
             try:
                 # XX: a message that was restored meanwhile is another worker's and must not come back.
-                redis.zadd(UNACKED_INDEX, {tag: time.time() for tag in held}, xx=True)
+                now = redis.time()[0]  # the clock by which leases run out
+                redis.zadd(LEASES, dict.fromkeys(held, now), xx=True)
             except RedisError as error:
                 log.warning("leases not renewed: %s", type(error).__name__)
 

@@ -9,10 +9,12 @@ import logging
 import multiprocessing
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from celery import signals
+from celery.exceptions import CPendingDeprecationWarning
 
 from tasks.leases import leases
 from tasks.process import engine_alive, preload, unload
@@ -54,6 +56,8 @@ def install(settings: Settings) -> None:
         _or_exit(load)
 
     def on_ready(**_: Any) -> None:
+        # Celery would explain at every lost connection what its next major version will do.
+        warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
         leases.start(settings)
         if heartbeat:
             heartbeat.start()

@@ -30,6 +30,8 @@ class PrivateRequest(Request):
             raise InvalidTaskError(type(error).__name__) from None
         if not isinstance(self.args, list | tuple) or not isinstance(self.kwargs, dict):
             raise InvalidTaskError("arguments are not a list and an object")
+        if self._expires is not None:
+            self._request_dict["expires"] = self._expires.isoformat()  # as Celery understood it
         self._tag = str(message.delivery_tag)
         leases.hold(self._tag)
 
@@ -42,6 +44,10 @@ class PrivateRequest(Request):
         """Hand the message back or drop it, and give its lease back."""
         super().reject(requeue=requeue)
         leases.release(self._tag)
+
+    def maybe_expire(self) -> bool:
+        """Let a late job reach the task, which answers it: Celery would drop it without a word."""
+        return False
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's signature
         """Send an event without what a task returned or raised: excerpts of evidence may be in it."""

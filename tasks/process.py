@@ -1,9 +1,12 @@
 """What one worker process holds: the loaded engine and the way to the result topic."""
 
+import os
 import threading
 
+from tasks.leases import leases
 from worker.screening.jobs import JobRunner
 from worker.screening.loading import load_screener
+from worker.screening.watchdog import Watchdog
 from worker.settings import Settings
 from worker.topic.attempts import RedisAttempts
 from worker.topic.connection import connect
@@ -11,11 +14,15 @@ from worker.topic.publisher import redis_publisher
 
 _lock = threading.Lock()
 _runner: JobRunner | None = None
+_watchdog: Watchdog | None = None
+
+EXIT_HUNG = 70
+"""``EX_SOFTWARE`` of sysexits.h: restart it."""
 
 
 def preload(settings: Settings) -> JobRunner:
     """Load model and codebook once for this process and return the runner."""
-    global _runner  # noqa: PLW0603 - one engine a process is the point
+    global _runner, _watchdog  # noqa: PLW0603 - one engine a process is the point
     with _lock:
         if _runner is None:
             _runner = JobRunner(
@@ -25,6 +32,9 @@ def preload(settings: Settings) -> JobRunner:
                 max_attempts=settings.max_attempts,
                 excerpts=settings.evidence_excerpts,
             )
+            if settings.forward_timeout_s:
+                engine = _runner.screener.engine
+                _watchdog = Watchdog(lambda: engine.busy_since, settings.forward_timeout_s, lambda: _end_hung(settings))
         return _runner
 
 
@@ -51,8 +61,21 @@ def engine_alive() -> bool:
 
 def unload() -> None:
     """Stop the engine, if this process has one."""
-    global _runner  # noqa: PLW0603
+    global _runner, _watchdog  # noqa: PLW0603
     with _lock:
+        if _watchdog is not None:
+            _watchdog.stop()
+            _watchdog = None
         if _runner is not None:
             _runner.screener.engine.stop()
             _runner = None
+
+
+def _end_hung(settings: Settings) -> None:
+    """End the process from a thread, while another one hangs; its jobs need not wait for a timeout."""
+    try:
+        if settings.health_file:
+            settings.health_file.unlink(missing_ok=True)
+        leases.give_back(settings)
+    finally:
+        os._exit(EXIT_HUNG)

@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from datetime import datetime
 from typing import Any
 
 import sentry_sdk
@@ -36,7 +37,9 @@ def screen(self: Task, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         Reject: The job goes back to its queue; the worker could not finish it for a reason of its own.
     """
     queue = (self.request.delivery_info or {}).get("routing_key") or QUEUE_INTERACTIVE
-    delivery = Delivery(task_id=str(self.request.id), queue=queue, bulk=queue == QUEUE_BULK)
+    delivery = Delivery(
+        task_id=str(self.request.id), queue=queue, bulk=queue == QUEUE_BULK, expires=_time_of(self.request.expires)
+    )
     try:
         results = runner().run(_job_of(args, kwargs), delivery)
     except FirewallError as error:
@@ -54,6 +57,11 @@ def screen(self: Task, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
     if self.request.ignore_result:
         return []
     return [result.model_dump(mode="json") for result in results]
+
+
+def _time_of(expires: object) -> datetime | None:
+    """Return the ``expires`` of a message as ``PrivateRequest`` wrote it."""
+    return datetime.fromisoformat(expires) if isinstance(expires, str) else None
 
 
 def _job_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:

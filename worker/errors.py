@@ -20,6 +20,8 @@
     │   ├── Overloaded        ├── ForwardFailed      └── EngineStopped
     ├── TopicError            Redis did not take the results
     ├── AttemptsExhausted     the job was started too often without an end
+    ├── JobIdReused           another text has a verdict under this job and item id
+    ├── Expired               the job's ``expires`` had passed before it was started
     ├── ServiceError          a service the command line needs is not there
     └── SettingsError         a FIREWALL_ variable has a wrong value
 
@@ -245,6 +247,19 @@ class AttemptsExhausted(FirewallError):
     """The job was started N times and never finished; it is in the dead-letter stream."""
 
     code = "attempts_exhausted"
+
+
+class JobIdReused(FirewallError):
+    """The job and item id stand for another text that has been screened. Use a fresh job id."""
+
+    code = "job_id_reused"
+
+
+class Expired(FirewallError):
+    """The job was not started before its ``expires``; nothing was computed."""
+
+    code = "expired"
+    retryable = True
 
 
 class ServiceError(FirewallError):

@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         description="Tokens of interactive, and as many of bulk work, that may wait for the engine. Further jobs wait "
         "for room; interactive ones go back to Redis as overload after a minute.",
     )
+    forward_timeout_s: float = Field(
+        default=120.0,
+        ge=0,
+        description="Longest forward pass in seconds. A longer one counts as hung: the worker gives its jobs back and "
+        "ends, and its supervisor starts a new one. 0: wait for ever.",
+    )
     linger_ms: float = Field(
         default=2.0,
         ge=0,
@@ -112,7 +118,7 @@ class Settings(BaseSettings):
         default=300,
         ge=5,
         description="Seconds after which an unacknowledged job of a dead worker is given to another. A live worker "
-        "renews what it holds, so that jobs may take longer. The shortest value among all applications on one Redis "
+        "renews what it holds, so that jobs may take longer. The shortest value among all workers on one Redis "
         "database wins.",
     )
     max_attempts: int = Field(

@@ -1,6 +1,6 @@
 """``alknet-firewall worker``: run a worker process."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,11 +36,15 @@ def worker(
             overrides["queues"] = queue
         settings = load_settings(**overrides)
 
+    from celery import signals
+
     from tasks.app import create_app
     from tasks.lifecycle import install
 
     app = create_app(settings)
     install(settings)
+    started: list[Any] = []
+    signals.worker_init.connect(lambda sender, **_: started.append(sender), weak=False)
     app.worker_main(
         [
             "worker",
@@ -52,3 +56,5 @@ def worker(
             "--without-mingle",
         ]
     )
+    # Celery keeps its exit status to itself: a worker that failed would look like one that was told to end.
+    raise typer.Exit(started[0].exitcode or 0 if started else 1)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tasks.leases import UNACKED_INDEX, Leases
+from tasks.broker.scripts import LEASES
+from tasks.leases import Leases
 from tests.integration.support import Producer, Topic, by_item, eventually, ready
 from worker.settings import load_settings
 
@@ -18,19 +19,19 @@ DOCUMENT = "The treasurer read the water meter, and the committee thanked the he
 
 
 def test_only_what_is_held_and_still_unacknowledged_is_renewed(own_url: str, own_redis: Redis) -> None:
-    own_redis.zadd(UNACKED_INDEX, {"held": 1.0, "released": 2.0, "another's": 3.0})
+    own_redis.zadd(LEASES, {"held": 1.0, "released": 2.0, "another's": 3.0})
     leases = Leases()
     for tag in ("held", "released", "restored meanwhile"):
         leases.hold(tag)
     leases.release("released")
     leases.start(load_settings(redis_url=own_url, visibility_timeout_s=SHORT_S))
     try:
-        eventually(lambda: own_redis.zscore(UNACKED_INDEX, "held") != 1.0, "the renewal", SHORT_S)
+        eventually(lambda: own_redis.zscore(LEASES, "held") != 1.0, "the renewal", SHORT_S)
     finally:
         leases.stop()
-    renewed = own_redis.zscore(UNACKED_INDEX, "held")
+    renewed = own_redis.zscore(LEASES, "held")
     assert abs(renewed - time.time()) < SHORT_S
-    assert own_redis.zrange(UNACKED_INDEX, 0, -1, withscores=True) == [
+    assert own_redis.zrange(LEASES, 0, -1, withscores=True) == [
         ("released", 2.0),
         ("another's", 3.0),
         ("held", renewed),
@@ -46,7 +47,7 @@ def test_a_job_longer_than_the_timeout_is_started_and_published_once(
         scores: set[float] = set()
 
         def renewed_often_or_done() -> bool:
-            scores.update(score for _, score in own_topic.redis.zrange(UNACKED_INDEX, 0, -1, withscores=True))
+            scores.update(score for _, score in own_topic.redis.zrange(LEASES, 0, -1, withscores=True))
             return f"job done task={sent.id}" in worker.log
 
         eventually(renewed_often_or_done, "the job", 150)

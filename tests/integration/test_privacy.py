@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.integration.support import ATTACK, HARMLESS, Producer, Sent, Topic, Worker, item, producing, ready
+from tests.integration.support import ATTACK, HARMLESS, UNACKED, Producer, Sent, Topic, Worker, item, producing, ready
 
 pytestmark = pytest.mark.integration
 
@@ -124,7 +124,7 @@ def test_remote_control_replies_hold_no_text(stage: Stage) -> None:
     sent = stage.producer.send(*[document] * 12)
     inspect = stage.producer.app.control.inspect(timeout=0.3, limit=1)
     while not (active := str(inspect.active())).count(sent.id):
-        assert stage.topic.queued() or stage.topic.redis.hlen("unacked"), "the job was over too soon to look"
+        assert stage.topic.queued() or stage.topic.redis.hlen(UNACKED), "the job was over too soon to look"
     replies = [active, str(inspect.query_task(sent.id)), str(inspect.reserved()), str(inspect.stats())]
     assert sent.id in replies[1]
     assert MARKER not in "".join(replies)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.support import HARMLESS, WORKER_START_S, Producer, Topic, started
+from tests.integration.support import HARMLESS, UNACKED, WORKER_START_S, Producer, Topic, started
 from worker.codebook.shipped import codebook_path
 from worker.model.pinned import MINILM
 
@@ -27,7 +27,7 @@ def assert_refuses(
         assert ("Traceback" in worker.log) == (code == "load_failed")
         assert not worker.health.exists()
     assert topic.queued() == 1
-    assert topic.redis.hlen("unacked") == 0
+    assert topic.redis.hlen(UNACKED) == 0
     assert topic.redis.xlen("firewall:results") == 0
 
 

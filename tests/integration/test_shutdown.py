@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.support import (
+    UNACKED,
     WORKER_START_S,
     Producer,
     Topic,
@@ -45,7 +46,7 @@ def test_sigterm_finishes_or_hands_back_what_is_in_hand(
     with ready(own_url, logs, *FEW) as first:
         wait_until_under_way(own_topic, jobs)
         assert first.stop(signal.SIGTERM) == 0, first.log
-        assert own_topic.redis.hlen("unacked") == 0, "nothing waits for a time-out"
+        assert own_topic.redis.hlen(UNACKED) == 0, "nothing waits for a time-out"
         assert "Traceback" not in first.log
     with ready(own_url, logs):
         assert_each_once(own_topic, jobs)
@@ -59,7 +60,7 @@ def test_jobs_of_a_killed_worker_come_back_and_are_published_once(
     with ready(own_url, logs, *FEW, environment=patience) as first:
         wait_until_under_way(own_topic, jobs)
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
-    assert own_topic.redis.hlen("unacked"), "some jobs were in its hands"
+    assert own_topic.redis.hlen(UNACKED), "some jobs were in its hands"
     with ready(own_url, logs, environment=patience):
         eventually(own_topic.idle, "the jobs to come back", WORKER_START_S)
         assert_each_once(own_topic, jobs)

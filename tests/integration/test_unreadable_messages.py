@@ -1,7 +1,9 @@
 """Messages that are no task call: the worker lives, the next job is screened, no text is logged."""
 
+import base64
 import json
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 from redis import Redis
 
 from schemas.export import json_schema
-from tests.integration.support import HARMLESS, Producer, Topic, Worker, eventually, producing, ready
+from schemas.limits import MAX_MESSAGE_BYTES
+from tasks.consumer import MAX_KEPT
+from tests.integration.support import HARMLESS, UNACKED, Producer, Topic, Worker, eventually, producing, ready
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +71,7 @@ class Ward:
             assert f"job done task={task_id}" not in self.worker.log
         subjects = [json.loads(fields["event"])["subject"] for _, fields in self.redis.xrange("firewall:results")]
         assert data["task_id"] not in subjects
-        eventually(lambda: not self.redis.hlen("unacked"), "nothing left unacknowledged", 10)
+        eventually(lambda: not self.redis.hlen(UNACKED), "nothing left unacknowledged", 10)
 
     def assert_goes_on(self) -> None:
         sent = self.producer.send(HARMLESS)
@@ -125,17 +129,45 @@ def test_an_unknown_task_harms_nobody(ward: Ward) -> None:
     assert MARKER not in ward.worker.log
 
 
-KOMBU_HOLE = pytest.mark.xfail(strict=True, reason="kombu's Redis channel raises before any consumer sees the element")
+def envelope(body: str, encoding: str, **headers: Any) -> str:
+    return json.dumps({"body": body, "headers": headers, "properties": {"body_encoding": encoding}})
 
 
-@pytest.mark.parametrize(
-    "element",
-    [
-        pytest.param(f"not JSON {MARKER}", marks=KOMBU_HOLE, id="not JSON"),
-        pytest.param(f'{{"{MARKER}": 1}}', id="JSON"),
-    ],
-)
-def test_a_list_element_that_celery_did_not_write_harms_nobody(ward: Ward, element: str) -> None:
+ELEMENTS = {
+    "not JSON": (f"not JSON {MARKER}", "not JSON"),
+    "not UTF-8": (b"\xff\xfe" + MARKER.encode(), "not JSON"),
+    "JSON": (f'{{"{MARKER}": 1}}', "no Celery message"),
+    "a number": ("42", "no Celery message"),
+    "nested too deep": ("[" * 100_000 + "]" * 100_000, "not JSON"),
+    "not base64": (envelope(MARKER[:-1], "base64"), "not base64"),
+    "unknown encoding": (envelope(MARKER, "rot13"), "use base64"),
+    "a bomb": (
+        envelope(
+            base64.b64encode(zlib.compress(bytes(200_000_000), 9)).decode(),
+            "base64",
+            compression="application/x-gzip",
+            task="alknet_firewall.screen",
+            id="bomb",
+        ),
+        "unpacks to more than",
+    ),
+    "hostile headers": (envelope(MARKER, "utf-8", task=["alknet_firewall.screen"]), "are not text"),
+    "larger than a message may be": (b"x" * (MAX_MESSAGE_BYTES + 1), f"{MAX_MESSAGE_BYTES + 1} bytes"),
+}
+
+
+@pytest.mark.parametrize(("element", "reason"), ELEMENTS.values(), ids=ELEMENTS)
+def test_a_list_element_that_celery_did_not_write_is_buried(ward: Ward, element: str | bytes, reason: str) -> None:
+    before = int(ward.redis.xlen("firewall:dead"))
     ward.redis.lpush("screening", element)
     ward.assert_goes_on()
     assert MARKER not in ward.worker.log
+    events = [json.loads(fields["event"]) for _, fields in ward.redis.xrevrange("firewall:dead")]
+    assert len(events) == before + 1
+    data = events[0]["data"]
+    assert data["error"]["code"] == "unreadable_message"
+    assert reason in data["error"]["message"]
+    assert len(data["payload"]) <= MAX_KEPT
+    raw = element if isinstance(element, bytes) else element.encode()
+    assert data["payload"] == raw.decode("utf-8", "replace")[:MAX_KEPT]
+    assert not ward.redis.hlen(UNACKED)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from schemas.dead_letter import Start
 from schemas.signal import SIGNALS, Signal
 from worker.codebook.adapter import LowRank
 from worker.codebook.format import CalibratedModel, Codebook, Golden, Header, WindowShape
@@ -13,6 +14,7 @@ from worker.codebook.probe import Basis, Probe
 from worker.codebook.splines import fit_survival
 from worker.model.encoder import FloatArray, WindowBatch
 from worker.model.windows import Window
+from worker.topic.attempts import Attempt
 
 RANK, HEADS, WIDTH = 3, 2, 6
 ADAPTED = "encoder.layer.0.attention.self.query"
@@ -133,21 +135,25 @@ class FakeEncoder:
 
 
 class FakeAttempts:
-    """Counts in memory, and remembers what it was asked."""
+    """Notes starts in memory, and remembers what it was asked."""
 
     def __init__(self, already: int = 0):
         self.count = already
         self.finished: list[str] = []
         self.refunded: list[str] = []
+        self.refused = 0
 
-    def start(self, task_id: str) -> int:
-        self.count += 1
-        return self.count
+    def start(self, task_id: str, *, again: bool = False) -> Attempt:
+        noted = again or self.count == 0
+        self.count += noted
+        self.refused += not noted
+        return Attempt(tuple(Start(time=f"t{n}", worker="w") for n in range(self.count)), noted)
 
     def finish(self, task_id: str) -> None:
+        self.count = 0
         self.finished.append(task_id)
 
-    def refund(self, task_id: str) -> None:
+    def refund(self, task_id: str, attempt: Attempt) -> None:
         self.count -= 1
         self.refunded.append(task_id)
 

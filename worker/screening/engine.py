@@ -69,6 +69,10 @@ class Engine:
         encoder: The backend.
         n_signals: Columns of its scores.
         limits: See ``EngineLimits``.
+
+    Attributes:
+        stats: Counters since the start.
+        busy_since: ``time.monotonic()`` at which the forward pass in progress began; None between passes.
     """
 
     def __init__(self, encoder: Encoder, n_signals: int, limits: EngineLimits):
@@ -76,6 +80,7 @@ class Engine:
         self._n_signals = n_signals
         self._limits = limits
         self.stats = EngineStats()
+        self.busy_since: float | None = None
         self._changed = threading.Condition()
         self._interactive: deque[_Entry] = deque()
         self._bulk: deque[_Entry] = deque()
@@ -243,7 +248,8 @@ class Engine:
         start = time.perf_counter()
         try:
             batch = WindowBatch.of([request.windows[position] for request, position in entries])
-            logits = self._encoder.score(batch)
+            with self._busy():
+                logits = self._encoder.score(batch)
             if logits.shape != (len(entries), self._n_signals):
                 raise ValueError("the forward pass gave another shape")
             if not np.isfinite(logits).all():
@@ -269,9 +275,19 @@ class Engine:
 
     def _explain(self, window: Window, future: "Future[FloatArray]") -> None:
         try:
-            future.set_result(self._encoder.attribute(WindowBatch.of([window]))[0])
+            with self._busy():
+                shares = self._encoder.attribute(WindowBatch.of([window]))[0]
+            future.set_result(shares)
         except Exception as error:  # noqa: BLE001 - as in _score
             future.set_exception(ForwardFailed(f"no evidence: the model failed ({type(error).__name__})"))
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        self.busy_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.busy_since = None
 
     def _count(self, batch: WindowBatch, seconds: float) -> None:
         self.stats.batches += 1

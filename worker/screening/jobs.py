@@ -4,23 +4,21 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from schemas.alarm import Alarm
 from schemas.dead_letter import DeadLetter
 from schemas.job import JobHeader
 from schemas.result import ItemResult, result_id
-from schemas.signal import Signal
-from worker.errors import AttemptsExhausted, FirewallError, NotAJob
+from worker.errors import AttemptsExhausted, Expired, FirewallError, NotAJob
+from worker.screening.gate import Gate
+from worker.screening.outcome import Outcome, alarm_of, blank, failure, publish, refusal
 from worker.screening.screener import Finding, Screener
-from worker.text.admission import Admission, Admitted, Refused, admit
-from worker.topic.attempts import Attempts
+from worker.text.admission import Admission, Admitted, admit
+from worker.topic.attempts import Attempt, Attempts
 from worker.topic.publisher import Publisher
 
 log = logging.getLogger(__name__)
-
-Outcome = tuple[ItemResult, Alarm | None]
 
 MAX_PAYLOAD = 4_000_000
 """Characters of a payload kept in the dead-letter stream."""
@@ -34,11 +32,18 @@ class Delivery:
         task_id: The broker's id of the message; the same on every redelivery.
         queue: Queue it came from.
         bulk: Yields to interactive work.
+        expires: When the producer no longer wants the result.
     """
 
     task_id: str
     queue: str
     bulk: bool
+    expires: datetime | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether it is too late, by this machine's clock."""
+        return self.expires is not None and datetime.now(UTC) > self.expires
 
 
 class JobRunner:
@@ -58,6 +63,7 @@ class JobRunner:
         self._attempts = attempts
         self._max_attempts = max_attempts
         self._excerpts = excerpts
+        self._gate = Gate()
 
     def run(self, raw: object, delivery: Delivery) -> list[ItemResult]:
         """Screen a job and publish one result for every item, and one alarm for every flagged one.
@@ -71,31 +77,42 @@ class JobRunner:
         Raises:
             FirewallError: With ``retryable`` set; nothing is lost if the job is delivered again.
         """
+        with self._gate.beside():
+            attempt = self._attempts.start(delivery.task_id)
+            if attempt.noted:
+                return self._run(raw, delivery, attempt)
+        log.warning("job runs alone, an earlier start of it came to no end task=%s", delivery.task_id)
+        with self._gate.alone():
+            return self._run(raw, delivery, self._attempts.start(delivery.task_id, again=True))
+
+    def _run(self, raw: object, delivery: Delivery, attempt: Attempt) -> list[ItemResult]:
         start = time.perf_counter()
-        attempt = self._attempts.start(delivery.task_id)
         try:
-            if attempt > self._max_attempts:
+            if attempt.number > self._max_attempts:
                 outcomes = self._give_up(raw, delivery, attempt)
             else:
                 outcomes = self._outcomes(raw, delivery, attempt)
-            published = self._publisher.publish(outcomes)
+            outcomes, published = publish(self._publisher, raw, outcomes)
         except FirewallError as error:
             if error.retryable:
-                self._attempts.refund(delivery.task_id)
+                self._attempts.refund(delivery.task_id, attempt)
             raise
         self._attempts.finish(delivery.task_id)
         log.info(
             "job done task=%s queue=%s items=%d published=%d alarms=%d attempt=%d seconds=%.3f",
             *(delivery.task_id, delivery.queue, len(outcomes), published),
-            *(sum(alarm is not None for _, alarm in outcomes), attempt, time.perf_counter() - start),
+            *(sum(alarm is not None for _, alarm in outcomes), attempt.number, time.perf_counter() - start),
         )
         return [result for result, _ in outcomes]
 
-    def _outcomes(self, raw: object, delivery: Delivery, attempt: int) -> list[Outcome]:
+    def _outcomes(self, raw: object, delivery: Delivery, attempt: Attempt) -> list[Outcome]:
         try:
             admission = admit(raw, self.screener.policies)
         except NotAJob as error:
             return self._bury(raw, delivery, attempt, error)
+        if delivery.expired:
+            late = Expired("the job's expires had passed before a worker started it; send it again if it still matters")
+            return self._in_order(admission, [late] * len(admission.admitted))
         texts = [admitted.item.text for admitted in admission.admitted]
         findings: Sequence[Finding | FirewallError] = ()
         if texts:
@@ -122,7 +139,7 @@ class JobRunner:
         if self._excerpts:
             text = admitted.item.text
             evidence = [span.model_copy(update={"excerpt": text[span.start : span.end]}) for span in evidence]
-        result = _blank(header, admitted.item.id, admitted.index, "screened")
+        result = blank(header, admitted.item.id, admitted.index, "screened")
         result.metadata = header.metadata | admitted.item.metadata
         result.verdict = "clean" if finding.severity is None else "flagged"
         result.severity = finding.severity
@@ -137,15 +154,18 @@ class JobRunner:
         result.codebook = self.screener.codebook.fingerprint
         return result
 
-    def _bury(self, raw: object, delivery: Delivery, attempt: int, error: FirewallError) -> list[Outcome]:
+    def _bury(self, raw: object, delivery: Delivery, attempt: Attempt, error: FirewallError) -> list[Outcome]:
         """Keep what is no job for a person to look at, and say so on the result topic."""
+        payload = payload_text(raw)
         self._publisher.bury(
             DeadLetter(
                 task_id=delivery.task_id,
                 queue=delivery.queue,
-                attempts=attempt,
+                attempts=attempt.number,
                 error=error.info(),
-                payload=payload_text(raw),
+                history=list(attempt.starts),
+                truncated=len(payload) > MAX_PAYLOAD,
+                payload=payload[:MAX_PAYLOAD],
             )
         )
         result = ItemResult(
@@ -158,11 +178,11 @@ class JobRunner:
         )
         return [(result, None)]
 
-    def _give_up(self, raw: object, delivery: Delivery, attempt: int) -> list[Outcome]:
+    def _give_up(self, raw: object, delivery: Delivery, attempt: Attempt) -> list[Outcome]:
         error = AttemptsExhausted(
-            f"the job was started {attempt - 1} times and never finished; it is in the dead-letter stream"
+            f"the job was started {attempt.number - 1} times and never finished; it is in the dead-letter stream"
         )
-        buried = self._bury(raw, delivery, attempt, error)
+        buried = self._bury(raw, delivery, replace(attempt, starts=attempt.starts[:-1]), error)
         try:
             admission = admit(raw, self.screener.policies)
         except NotAJob:
@@ -177,66 +197,4 @@ def payload_text(raw: object) -> str:
         text = json.dumps(raw, ensure_ascii=False, default=repr)
     except (ValueError, RecursionError):
         text = "(cannot be written as JSON)"
-    return text.encode("utf-8", "replace").decode()[:MAX_PAYLOAD]
-
-
-def refusal(header: JobHeader, refused: Refused) -> ItemResult:
-    """Return the error result of an item that was not admitted."""
-    result = _blank(header, refused.item_id, refused.index, "error", by_index=refused.ambiguous)
-    result.error = refused.error.info()
-    return result
-
-
-def failure(header: JobHeader, admitted: Admitted, error: FirewallError) -> ItemResult:
-    """Return the error result of an item that was admitted but could not be screened."""
-    result = _blank(header, admitted.item.id, admitted.index, "error")
-    result.metadata = header.metadata | admitted.item.metadata
-    result.characters = len(admitted.item.text)
-    result.error = error.info()
-    return result
-
-
-def alarm_of(result: ItemResult, leading: Signal) -> Alarm | None:
-    """Return the alarm that a flagged result raises; ``leading`` is the signal it is named after."""
-    if result.severity is None or result.p_value is None or result.item_id is None or result.codebook is None:
-        return None
-    return Alarm(
-        alarm_id=result.result_id,
-        job_id=result.job_id,
-        item_id=result.item_id,
-        tenant=result.tenant,
-        source=result.source,
-        metadata=result.metadata,
-        severity=result.severity,
-        signal=leading,
-        p_value=result.p_value,
-        extrapolated=result.extrapolated,
-        signals=result.signals,
-        evidence=result.evidence,
-        policy=result.policy,
-        codebook=result.codebook,
-    )
-
-
-def _blank(
-    header: JobHeader,
-    item_id: str | None,
-    index: int | None,
-    status: Literal["screened", "error"],
-    *,
-    by_index: bool = False,
-) -> ItemResult:
-    """Return a result that says whose it is, and nothing yet of what was found."""
-    return ItemResult(
-        result_id=result_id(
-            header.job_id, item_id, index, by_index=by_index, tenant=header.tenant, failed=status == "error"
-        ),
-        job_id=header.job_id,
-        item_id=item_id,
-        item_index=index,
-        tenant=header.tenant,
-        source=header.source,
-        policy=header.policy,
-        metadata=header.metadata,
-        status=status,
-    )
+    return text.encode("utf-8", "replace").decode()

@@ -1,10 +1,11 @@
 """Publish results and alarms to the result topic, each once, however often a job is delivered."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -12,7 +13,7 @@ from redis.exceptions import RedisError
 from schemas.alarm import Alarm
 from schemas.dead_letter import DeadLetter
 from schemas.event import AlarmEvent, DeadLetterEvent, ResultEvent
-from schemas.names import EVENT_FIELD, STREAM_ALARMS, STREAM_DEAD, STREAM_RESULTS
+from schemas.names import STREAM_ALARMS, STREAM_DEAD, STREAM_RESULTS
 from schemas.result import ItemResult
 from worker.errors import TopicError
 from worker.settings import Settings
@@ -38,16 +39,28 @@ class TopicLimits:
 class Publisher(Protocol):
     """Takes what a job came to. ``InMemoryPublisher`` behaves the same for users' tests."""
 
-    def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
+    def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str] = ()) -> int:
         """Publish results and their alarms; return how many had not been published before.
+
+        Args:
+            outcomes: Results with their alarms.
+            contents: For each a fingerprint of what was screened, remembered with the result's id; may be left away.
 
         Raises:
             TopicError: Redis did not take them. The job must not be acknowledged.
         """
         ...
 
+    def contents(self, result_ids: Sequence[str]) -> list[str]:
+        """Return what ``publish`` remembers for each result id; empty for one it does not know.
+
+        Raises:
+            TopicError: Redis did not answer.
+        """
+        ...
+
     def bury(self, letter: DeadLetter) -> None:
-        """Put a job into the dead-letter stream.
+        """Put a job into the dead-letter stream; the same letter once, however often it is buried.
 
         Raises:
             TopicError: Redis did not take it.
@@ -61,32 +74,36 @@ class RedisPublisher:
     def __init__(self, redis: "Redis", limits: TopicLimits):
         self._redis = redis
         self._limits = limits
-        self._script = redis.register_script(files("worker.topic").joinpath("publish.lua").read_text(encoding="utf-8"))
+        self._script = _script(redis, "publish.lua")
+        self._bury = _script(redis, "bury.lua")
 
-    def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
+    def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str] = ()) -> int:
         """See ``Publisher.publish``. A chunk that was published before is refused by the script."""
-        return sum(self._publish(outcomes[i : i + CHUNK]) for i in range(0, len(outcomes), CHUNK))
+        contents = contents or [""] * len(outcomes)
+        chunks = [slice(i, i + CHUNK) for i in range(0, len(outcomes), CHUNK)]
+        return sum(self._publish(outcomes[chunk], contents[chunk]) for chunk in chunks)
+
+    def contents(self, result_ids: Sequence[str]) -> list[str]:
+        """See ``Publisher.contents``."""
+        keys = [DEDUPE_PREFIX + name for name in result_ids]
+        found: Any = self._retried(lambda: self._redis.mget(keys)) if keys else []
+        return [value or "" for value in found]
 
     def bury(self, letter: DeadLetter) -> None:
         """See ``Publisher.bury``."""
-        event = DeadLetterEvent(id=f"{letter.task_id}:{letter.attempts}", subject=letter.task_id, data=letter)
-        self._retried(
-            lambda: self._redis.xadd(
-                STREAM_DEAD,
-                {EVENT_FIELD: event.model_dump_json()},
-                maxlen=self._limits.dead_maxlen,
-                approximate=True,
-            )
-        )
+        event = DeadLetterEvent(id=letter_id(letter), subject=letter.task_id, data=letter)
+        keys = [STREAM_DEAD, DEDUPE_PREFIX + event.id]
+        arguments = [self._limits.dead_maxlen, self._limits.dedupe_ttl_s, event.model_dump_json()]
+        self._retried(lambda: self._bury(keys=keys, args=arguments))
 
-    def _publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
+    def _publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str]) -> int:
         keys = [STREAM_RESULTS, STREAM_ALARMS]
         arguments: list[str | int] = [
             self._limits.results_maxlen,
             self._limits.alarms_maxlen,
             self._limits.dedupe_ttl_s,
         ]
-        for result, alarm in outcomes:
+        for (result, alarm), content in zip(outcomes, contents, strict=True):
             keys.append(DEDUPE_PREFIX + result.result_id)
             arguments.append(ResultEvent(id=result.result_id, subject=result.job_id, data=result).model_dump_json())
             arguments.append(
@@ -94,6 +111,7 @@ class RedisPublisher:
                 if alarm is None
                 else AlarmEvent(id=alarm.alarm_id, subject=alarm.job_id, data=alarm).model_dump_json()
             )
+            arguments.append(content)
         return int(str(self._retried(lambda: self._script(keys=keys, args=arguments))))
 
     def _retried(self, call: Callable[[], object]) -> object:
@@ -109,6 +127,16 @@ class RedisPublisher:
                     ) from None
                 time.sleep(delay)
         raise AssertionError("unreachable")
+
+
+def letter_id(letter: DeadLetter) -> str:
+    """Identify a letter, the same however often its job is delivered: job, reason and payload."""
+    content = hashlib.blake2b(letter.payload.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{letter.task_id}:{letter.error.code}:{content}"
+
+
+def _script(redis: "Redis", name: str) -> Any:
+    return redis.register_script(files("worker.topic").joinpath(name).read_text(encoding="utf-8"))
 
 
 def redis_publisher(settings: Settings) -> RedisPublisher:
@@ -129,20 +157,25 @@ class InMemoryPublisher:
         self.results: list[ItemResult] = []
         self.alarms: list[Alarm] = []
         self.dead: list[DeadLetter] = []
-        self._seen: set[str] = set()
+        self._seen: dict[str, str] = {}
 
-    def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
+    def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str] = ()) -> int:
         """See ``Publisher.publish``."""
         before = len(self.results)
-        for result, alarm in outcomes:
+        for (result, alarm), content in zip(outcomes, contents or [""] * len(outcomes), strict=True):
             if result.result_id in self._seen:
                 continue
-            self._seen.add(result.result_id)
+            self._seen[result.result_id] = content
             self.results.append(result)
             if alarm is not None:
                 self.alarms.append(alarm)
         return len(self.results) - before
 
+    def contents(self, result_ids: Sequence[str]) -> list[str]:
+        """See ``Publisher.contents``."""
+        return [self._seen.get(name, "") for name in result_ids]
+
     def bury(self, letter: DeadLetter) -> None:
         """See ``Publisher.bury``."""
-        self.dead.append(letter)
+        if letter_id(letter) not in map(letter_id, self.dead):
+            self.dead.append(letter)

@@ -53,6 +53,7 @@ def test_limits() -> None:
         "MAX_ITEM_TOKENS": 131_072,
         "MAX_JOB_BYTES": 8_388_608,
         "MAX_ID_CHARACTERS": 256,
+        "MAX_MESSAGE_BYTES": 80 * 1024 * 1024,
         "MAX_METADATA_BYTES": 4096,
         "MAX_METADATA_KEYS": 32,
     }

@@ -141,7 +141,9 @@ def test_exhausted_job_goes_to_the_dead_letters_with_an_error_for_every_item(
     assert codes == ["attempts_exhausted", "empty_text", "attempts_exhausted"]
     assert publisher.results == results
     assert publisher.alarms == []
-    assert [letter.error.code for letter in publisher.dead] == ["attempts_exhausted"]
+    [letter] = publisher.dead
+    assert (letter.error.code, letter.attempts) == ("attempts_exhausted", 3)
+    assert [start.time for start in letter.history] == ["t0", "t1", "t2"]
     assert attempts.finished == ["task-1"]
     assert encoder.batches == []
 
@@ -186,7 +188,7 @@ def test_shutdown_refunds_the_attempt(runner: JobRunner, attempts: FakeAttempts,
 class DeafTopic(InMemoryPublisher):
     """A topic that takes nothing."""
 
-    def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
+    def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str] = ()) -> int:
         raise TopicError("Redis did not take the results")
 
 
@@ -327,9 +329,16 @@ def test_payload_of_anything_is_text_that_can_be_stored(raw: object) -> None:
     assert payload_text(raw).encode()
 
 
-def test_payload_is_cut_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_payload_is_cut_at_its_limit(
+    runner: JobRunner, publisher: InMemoryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jobs_module, "MAX_PAYLOAD", 20)
-    assert payload_text(["x" * 100]) == '["' + "x" * 18
+    runner.run(["x" * 100], DELIVERY)
+    runner.run(["x" * 10], DELIVERY)
+    assert [(letter.payload, letter.truncated) for letter in publisher.dead] == [
+        ('["' + "x" * 18, True),
+        ('["' + "x" * 10 + '"]', False),
+    ]
 
 
 @pytest.mark.parametrize("depth", [300, 100_000])

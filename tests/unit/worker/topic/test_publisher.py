@@ -9,7 +9,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from schemas import Alarm, DeadLetter, ErrorInfo, ItemResult
 from worker.errors import TopicError
 from worker.topic import publisher as publisher_module
-from worker.topic.publisher import CHUNK, DEDUPE_PREFIX, InMemoryPublisher, RedisPublisher, TopicLimits
+from worker.topic.publisher import (
+    CHUNK,
+    DEDUPE_PREFIX,
+    InMemoryPublisher,
+    RedisPublisher,
+    TopicLimits,
+    letter_id,
+)
 
 
 def result(name: str) -> ItemResult:
@@ -42,7 +49,6 @@ class FakeRedis:
     def __init__(self, failures: int = 0):
         self.failures = failures
         self.calls: list[tuple[list[str], list[Any]]] = []
-        self.added: list[tuple[str, dict[str, str]]] = []
 
     def register_script(self, script: str) -> Any:
         return self._run
@@ -51,11 +57,6 @@ class FakeRedis:
         self._fail()
         self.calls.append((keys, args))
         return len(keys) - 2
-
-    def xadd(self, stream: str, fields: dict[str, str], **_: Any) -> str:
-        self._fail()
-        self.added.append((stream, fields))
-        return "1-0"
 
     def _fail(self) -> None:
         if self.failures:
@@ -102,15 +103,16 @@ def test_memory_keeps_the_dead() -> None:
     assert topic.dead == [letter()]
 
 
-def test_script_gets_a_key_and_two_events_a_result() -> None:
+def test_script_gets_a_key_two_events_and_a_fingerprint_a_result() -> None:
     redis = FakeRedis()
-    assert redis_publisher(redis).publish([(result("a"), None), (result("b"), alarm("b"))]) == 2
+    assert redis_publisher(redis).publish([(result("a"), None), (result("b"), alarm("b"))], ["x", "y"]) == 2
     [(keys, arguments)] = redis.calls
     assert keys == ["firewall:results", "firewall:alarms", f"{DEDUPE_PREFIX}a", f"{DEDUPE_PREFIX}b"]
     assert arguments[4] == ""
-    assert json.loads(arguments[5])["type"] == "alknet.firewall.result.v1"
-    assert json.loads(arguments[6])["type"] == "alknet.firewall.alarm.v1"
-    assert len(arguments) == 7
+    assert json.loads(arguments[6])["type"] == "alknet.firewall.result.v1"
+    assert json.loads(arguments[7])["type"] == "alknet.firewall.alarm.v1"
+    assert (arguments[5], arguments[8]) == ("x", "y")
+    assert len(arguments) == 9
 
 
 def test_large_jobs_are_published_in_chunks() -> None:
@@ -142,9 +144,27 @@ def test_lasting_failure_is_retryable_and_shows_no_secret() -> None:
 def test_dead_letter_goes_to_its_stream() -> None:
     redis = FakeRedis()
     redis_publisher(redis).bury(letter('{"a": 1}'))
-    [(stream, fields)] = redis.added
+    [([stream, key], [*_, told])] = redis.calls
     assert stream == "firewall:dead"
-    event = json.loads(fields["event"])
-    assert (event["id"], event["type"]) == ("t:2", "alknet.firewall.dead_letter.v1")
+    event = json.loads(told)
+    assert event["type"] == "alknet.firewall.dead_letter.v1"
+    assert event["id"].startswith("t:not_a_job:")
+    assert key == DEDUPE_PREFIX + event["id"]
     assert event["source"] == "/alknet-firewall/dead"
     assert event["data"]["payload"] == '{"a": 1}'
+
+
+def test_a_letter_is_known_by_its_job_its_reason_and_its_payload() -> None:
+    same = letter_id(letter("1").model_copy(update={"attempts": 5}))
+    assert letter_id(letter("1")) == same
+    assert letter_id(letter("2")) != same
+
+
+def test_memory_keeps_a_letter_once_and_remembers_fingerprints() -> None:
+    topic = InMemoryPublisher()
+    topic.bury(letter("1"))
+    topic.bury(letter("1").model_copy(update={"attempts": 5}))
+    topic.publish([(result("a"), None)], ["x"])
+    topic.publish([(result("a"), None)], ["y"])
+    assert len(topic.dead) == 1
+    assert topic.contents(["a", "b"]) == ["x", ""]

@@ -1,0 +1,1 @@
+"""How messages leave their queue: a Redis transport for Kombu that cannot lose one on the way."""

@@ -1,0 +1,1 @@
+"""The transport: taking a message, giving it back, hearing of a new one."""

@@ -1,0 +1,35 @@
+"""A worker process with a fake forward pass: everything else is what ``alknet-firewall worker`` runs."""
+
+import os
+import sys
+from pathlib import Path
+
+# Imported here, so that a fork server has all of it loaded and a worker starts in a fraction of the time.
+import sentry_sdk.integrations.celery  # noqa: F401
+import typer
+
+import tasks.broker.transport
+import tasks.consumer
+import tasks.control
+import tasks.private_request
+import tasks.process
+from tasks.cli.worker import worker
+from tests.integration.chaos import stages
+from tests.integration.chaos.engine import misbehaving_screener
+
+
+def run(environment: dict[str, str], log: str, pool: str, concurrency: int) -> None:
+    """Be a worker; the target of a process of its own."""
+    os.setsid()
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    os.environ.update(environment)
+    Path(environment["FIREWALL_HEALTH_FILE"]).unlink(missing_ok=True)
+    tasks.process.load_screener = misbehaving_screener
+    stages.plant()
+    sys.argv = ["alknet-firewall"]
+    try:
+        worker(concurrency=concurrency, queue=None, pool=pool)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
