@@ -17,6 +17,7 @@ from schemas.result import ItemResult
 from worker.errors import TopicError
 from worker.settings import Settings
 from worker.topic.connection import connect
+from worker.webhooks.schedule import SHARED
 
 DEDUPE_PREFIX = "firewall:published:"
 CHUNK = 128
@@ -61,7 +62,8 @@ class RedisPublisher:
     def __init__(self, redis: "Redis", limits: TopicLimits):
         self._redis = redis
         self._limits = limits
-        self._script = redis.register_script(files("worker.topic").joinpath("publish.lua").read_text(encoding="utf-8"))
+        publish = files("worker.topic").joinpath("publish.lua").read_text(encoding="utf-8")
+        self._script = redis.register_script(f"{SHARED}\n{publish}")
 
     def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
         """See ``Publisher.publish``. A chunk that was published before is refused by the script."""
