@@ -8,25 +8,19 @@ each load their own: forking after torch has started its threads hangs.
 import logging
 import multiprocessing
 import os
-import sys
-from collections.abc import Callable
 from typing import Any
 
 from celery import signals
 
 from tasks.leases import leases
 from tasks.process import engine_alive, preload, unload
-from worker.errors import FirewallError
+from tasks.startup import or_exit, start_sentry
 from worker.observe.health import Heartbeat
 from worker.observe.logging import configure_logging
-from worker.observe.sentry import init_sentry
 from worker.screening.loading import load_codebook_and_model
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
-
-EXIT_CONFIGURATION = 78
-"""``EX_CONFIG`` of sysexits.h: do not restart before someone has looked."""
 
 
 def install(settings: Settings) -> None:
@@ -38,7 +32,7 @@ def install(settings: Settings) -> None:
     )
 
     def load() -> None:
-        _start_sentry(settings)
+        start_sentry(settings)
         preload(settings)
         with loaded.get_lock():
             loaded.value += 1
@@ -48,10 +42,10 @@ def install(settings: Settings) -> None:
         load_codebook_and_model(settings)
 
     def on_init(sender: Any = None, **_: Any) -> None:
-        _or_exit(check if _forks(sender) else load)
+        or_exit(check if _forks(sender) else load)
 
     def on_process_init(**_: Any) -> None:
-        _or_exit(load)
+        or_exit(load)
 
     def on_ready(**_: Any) -> None:
         leases.start(settings)
@@ -79,25 +73,3 @@ def _forks(worker: Any) -> bool:
     pool = getattr(worker, "pool_cls", None)
     name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
     return "prefork" in str(name)
-
-
-def _or_exit(load: Callable[[], object]) -> None:
-    """Load, or end the process.
-
-    Celery swallows ordinary exceptions of signal receivers, and a worker without its model would take jobs
-    and fail them all.
-    """
-    try:
-        load()
-    except FirewallError as error:
-        log.critical("%s: %s", error.code, error.message)
-        sys.exit(EXIT_CONFIGURATION)
-    except Exception:
-        log.critical("load_failed: the worker cannot start", exc_info=True)
-        sys.exit(EXIT_CONFIGURATION)
-
-
-def _start_sentry(settings: Settings) -> None:
-    from sentry_sdk.integrations.celery import CeleryIntegration
-
-    init_sentry(settings, integrations=[CeleryIntegration()])

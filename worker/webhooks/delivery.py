@@ -31,11 +31,10 @@ USER_AGENT = "alknet-firewall"
 
 @dataclass(frozen=True)
 class Signed:
-    """A request as it was sent."""
+    """A request as it was sent; ``shown_body`` is the body without secrets."""
 
-    message_id: str
     headers: dict[str, str]
-    body: str
+    shown_body: str
 
 
 class Deliverer:
@@ -79,8 +78,8 @@ class Deliverer:
         """Send a signed try-out at once, past the schedule; return it and what came back."""
         endpoint, keys = self._store.get(endpoint_id), self._store.keys(endpoint_id)
         message_id = f"msg_ping_{uuid.uuid4().hex}"
-        body = formats.ping(endpoint, message_id, _routing_key(keys))
-        return self._send(endpoint, keys, message_id, body)
+        headers, answer = self._send(endpoint, keys, message_id, formats.ping(endpoint, message_id, _routing_key(keys)))
+        return Signed(headers, formats.ping(endpoint, message_id, "(hidden)")), answer
 
     def stop(self) -> None:
         """Let running turns end after the request they are in."""
@@ -110,13 +109,13 @@ class Deliverer:
         )
         return end
 
-    def _send(self, endpoint: Endpoint, keys: Keys, message_id: str, body: str) -> tuple[Signed, Answer]:
+    def _send(self, endpoint: Endpoint, keys: Keys, message_id: str, body: str) -> tuple[dict[str, str], Answer]:
         headers = {
             "Content-Type": formats.CONTENT_TYPES[endpoint.format],
             "User-Agent": USER_AGENT,
             **signed_headers(message_id, body, keys.valid()),
         }
-        return Signed(message_id, headers, body), self._sender.post(endpoint.url, headers, body.encode())
+        return headers, self._sender.post(endpoint.url, headers, body.encode())
 
 
 def deliverer_of(settings: Settings, redis: "Redis | None" = None) -> Deliverer:
