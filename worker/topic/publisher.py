@@ -17,7 +17,7 @@ from schemas.result import ItemResult
 from worker.errors import TopicError
 from worker.settings import Settings
 from worker.topic.connection import connect
-from worker.webhooks.schedule import SHARED
+from worker.webhooks.schedule import lua
 
 DEDUPE_PREFIX = "firewall:published:"
 CHUNK = 128
@@ -63,7 +63,7 @@ class RedisPublisher:
         self._redis = redis
         self._limits = limits
         publish = files("worker.topic").joinpath("publish.lua").read_text(encoding="utf-8")
-        self._script = redis.register_script(f"{SHARED}\n{publish}")
+        self._script = redis.register_script(f"{lua('messages.lua', 'schedule.lua')}\n{publish}")
 
     def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]]) -> int:
         """See ``Publisher.publish``. A chunk that was published before is refused by the script."""

@@ -30,7 +30,7 @@ EndpointId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31
 
 
 class Endpoint(BaseModel):
-    """Where alarms are delivered, which of them, and how fast. The script schedule.lua reads the same fields."""
+    """Where alarms are delivered, which of them, and how fast. The Lua scripts read the same fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

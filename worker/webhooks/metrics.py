@@ -12,7 +12,7 @@ from worker.webhooks.endpoints import DISABLED, ENDPOINTS
 from worker.webhooks.schedule import PREFIX
 
 BUCKETS_MS = (50, 250, 1000, 5000, 20_000)
-"""Upper bounds of the latency histogram, counted by schedule.lua."""
+"""Upper bounds of the latency histogram, counted by deliver.lua."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class EndpointFigures:
 
     Attributes:
         id: The endpoint.
-        counters: What schedule.lua counted: ``attempts``, ``delivered``, ``dead``, ``failures`` in a row, ….
+        counters: What deliver.lua counted: ``attempts``, ``delivered``, ``dead``, ``failures`` in a row, ….
         waiting: Messages and ungrouped alarms that are not delivered yet.
         dead: Messages in the dead-letter list.
         oldest_due_s: Seconds since the oldest one that is due could have been sent; 0 if none is due.

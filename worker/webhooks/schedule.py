@@ -1,4 +1,4 @@
-"""The schedule of deliveries in Redis. Every change is one atomic script; worker/webhooks/schedule.lua has them."""
+"""The schedule of deliveries in Redis. Every change is one atomic script, written in deliver.lua."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,12 @@ from redis import Redis
 from worker.topic.connection import redis_errors_explained
 
 PREFIX = "firewall:webhooks:"
-SHARED = files("worker.webhooks").joinpath("schedule.lua").read_text(encoding="utf-8")
-"""Functions that scripts over deliveries begin with."""
+
+
+def lua(*names: str) -> str:
+    """Return the text of Lua files of this package, one after the other."""
+    return "\n".join(files("worker.webhooks").joinpath(name).read_text(encoding="utf-8") for name in names)
+
 
 _CLAIM = "return claim(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))"
 _SETTLE = """
@@ -86,8 +90,9 @@ class Schedule:
     def __init__(self, redis: "Redis", lease_s: float = 30.0):
         self.redis = redis
         self._lease = [round(lease_s * 1000), MAX_AGE_S * 1000]
+        shared = lua("messages.lua", "deliver.lua")
         self._claim, self._settle, self._dispatch, self._refresh, self._replay, self._purge = (
-            redis.register_script(f"{SHARED}\n{body}")
+            redis.register_script(f"{shared}\n{body}")
             for body in (_CLAIM, _SETTLE, _DISPATCH, _REFRESH, _REPLAY, _PURGE)
         )
 
