@@ -7,6 +7,7 @@ JSON object: time, id, whether it verified, the alarms in it.
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from pathlib import Path
@@ -60,21 +61,14 @@ def entry(body: bytes, request: Request, secret_file: Path | None) -> dict[str, 
     }
 
 
-async def serve(port_file: Path, app: Starlette) -> None:
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="critical", access_log=False, timeout_keep_alive=30
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    port_file.with_suffix(".new").write_text(str(port), encoding="utf-8")
-    port_file.with_suffix(".new").rename(port_file)
-    await running
+def serve(port_file: Path, app: Starlette) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+        port_file.with_suffix(".new").write_text(str(listening.getsockname()[1]), encoding="utf-8")
+        port_file.with_suffix(".new").rename(port_file)
+        uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False)).run(sockets=[listening])
 
 
 if __name__ == "__main__":
     port_path, log_path, *rest = sys.argv[1:]
     secret_path = Path(rest[1]) if len(rest) > 1 else None
-    asyncio.run(serve(Path(port_path), application(Path(log_path), rest[0], secret_path)))
+    serve(Path(port_path), application(Path(log_path), rest[0], secret_path))

@@ -9,7 +9,7 @@ from redis import Redis
 
 from tests.integration.support import QUEUES, clean_environment, eventually, ready, started
 from tests.integration.test_publish_script import flagged
-from tests.integration.webhook_support import NO_TORCH, add, environment, receiving, run
+from tests.integration.webhook_support import NO_TORCH, Receiver, add, environment, receiving, run
 from worker.topic.publisher import RedisPublisher, TopicLimits
 
 pytestmark = pytest.mark.integration
@@ -27,7 +27,7 @@ def publish(redis: Redis, *names: str) -> list[str]:
 
 def test_an_alarm_arrives_verified_with_no_torch_to_import(own_url: str, own_redis: Redis, logs: Path) -> None:
     with receiving(logs) as receiver, ready(own_url, logs, *WEBHOOKS, environment=environment()) as worker:
-        add(own_url, receiver)
+        add(own_url, receiver, "soc")
         published = publish(own_redis, "a", "b")
         eventually(lambda: len(receiver.alarms()) >= 2, "both alarms")
         assert sorted(receiver.alarms()) == sorted(published)
@@ -42,8 +42,8 @@ def test_secrets_and_paths_of_urls_are_not_logged(own_url: str, own_redis: Redis
     strict = environment(FIREWALL_LOG_LEVEL="DEBUG", **IMPATIENT)
     with receiving(logs) as receiver, ready(own_url, logs, *WEBHOOKS, environment=strict) as worker:
         receiver.url += "?token=XQZTOKEN"
-        add(own_url, receiver, "--id", "soc")
-        add(own_url, receiver.__class__("http://127.0.0.1:9/XQZPATH", logs / "none", logs / "none"), "--id", "dead")
+        add(own_url, receiver, "soc")
+        add(own_url, Receiver("http://127.0.0.1:9/XQZPATH", logs / "none", logs / "none"), "dead")
         publish(own_redis, "a")
         eventually(receiver.alarms, "the alarm")
         eventually(lambda: "connection refused" in worker.log, "the failure")
@@ -54,7 +54,7 @@ def test_secrets_and_paths_of_urls_are_not_logged(own_url: str, own_redis: Redis
 
 def test_a_busy_receiver_gets_everything_once_it_has_time(own_url: str, own_redis: Redis, logs: Path) -> None:
     with receiving(logs, "busy:1") as receiver, ready(own_url, logs, *WEBHOOKS, environment=environment()):
-        add(own_url, receiver)
+        add(own_url, receiver, "soc")
         published = publish(own_redis, "a")
         eventually(receiver.alarms, "the alarm after 429 and Retry-After")
         assert receiver.alarms() == published
@@ -70,10 +70,10 @@ def test_dead_and_slow_endpoints_do_not_delay_the_others(own_url: str, own_redis
         ready(own_url, logs, "--queue", "webhooks", "-c", "8", environment=environment(**IMPATIENT)),
     ):
         for number in range(3):
-            add(own_url, hanging, "--id", f"hanging{number}")
-            add(own_url, failing, "--id", f"failing{number}")
-        add(own_url, slow, "--id", "slow")
-        add(own_url, healthy, "--id", "healthy")
+            add(own_url, hanging, f"hanging{number}")
+            add(own_url, failing, f"failing{number}")
+        add(own_url, slow, "slow")
+        add(own_url, healthy, "healthy")
         published = publish(own_redis, *(f"i{n}" for n in range(100)))
         eventually(lambda: len(set(healthy.alarms())) >= 100, "the healthy endpoint's alarms")
         assert sorted(healthy.alarms()) == sorted(published)
@@ -90,7 +90,7 @@ def test_nothing_is_lost_when_the_worker_ends_in_the_middle(
     """A slow receiver makes it likely that requests are under way at the moment."""
     settings = environment(**IMPATIENT)
     with receiving(logs, "slow:0.05") as receiver:
-        add(own_url, receiver, "--id", "soc")
+        add(own_url, receiver, "soc")
         published = publish(own_redis, *(f"i{n}" for n in range(150)))
         for _ in range(2):
             before = len(receiver.entries())
@@ -115,7 +115,7 @@ def test_a_worker_killed_between_request_and_record_sends_the_same_id_again(
 ) -> None:
     """The receiver has written its line and not yet answered when the worker is killed."""
     with receiving(logs, "slow:0") as receiver:
-        add(own_url, receiver, "--id", "soc")
+        add(own_url, receiver, "soc")
         with ready(own_url, logs, *WEBHOOKS, environment=environment(**IMPATIENT)) as worker:
             # The record cannot be written, so that the kill falls before it.
             own_redis.set("firewall:webhooks:recent:soc", "of another type")
@@ -183,7 +183,7 @@ def test_metrics_are_served(own_url: str, own_redis: Redis, logs: Path) -> None:
     port = free_port()
     settings = environment(FIREWALL_METRICS_PORT=str(port))
     with receiving(logs) as receiver, ready(own_url, logs, *WEBHOOKS, environment=settings):
-        add(own_url, receiver, "--id", "soc")
+        add(own_url, receiver, "soc")
         publish(own_redis, "a")
         eventually(receiver.alarms, "the alarm")
         eventually(lambda: not own_redis.keys("firewall:webhooks:message:*"), "the record")

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from click.testing import Result
+from redis import Redis
+from typer.testing import CliRunner
+
+from tasks.cli.main import app
 from tests.integration.support import clean_environment, eventually
+from worker.webhooks.endpoints import EndpointStore, endpoint_of
 
 LOOPBACK = {"FIREWALL_WEBHOOK_ALLOW": '["127.0.0.1"]'}
 NO_TORCH = Path(__file__).parent / "no_torch"
@@ -58,22 +64,15 @@ def environment(**variables: str) -> dict[str, str]:
     return {**LOOPBACK, "PYTHONPATH": f"{NO_TORCH}:{python_path}", **variables}
 
 
-def run(url: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``alknet-firewall webhooks …``."""
-    return subprocess.run(
-        [sys.executable, "-m", "tasks", "webhooks", *arguments],
-        env=clean_environment(REDIS_URL=url, COLUMNS="200", **environment(**variables)),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def run(url: str, *arguments: str, **variables: str) -> Result:
+    """Run ``alknet-firewall webhooks …`` in this process."""
+    given = {"FIREWALL_REDIS_URL": url, "TERM": "dumb", **LOOPBACK, **variables}
+    return CliRunner().invoke(app, ["webhooks", *arguments], env=given)
 
 
-def add(url: str, receiver: Receiver, *options: str) -> str:
-    """Add an endpoint by the command line and give the receiver its secret; return its id."""
-    done = run(url, "add", receiver.url, "--json", *options)
-    assert done.returncode == 0, done.stderr
-    made = json.loads(done.stdout)
-    receiver.secret_file.write_text(made["secret"], encoding="utf-8")
-    return str(made["id"])
+def add(url: str, receiver: Receiver, name: str, **fields: Any) -> str:
+    """Add an endpoint and give the receiver its secret; return the endpoint's id."""
+    with Redis.from_url(url, decode_responses=True) as redis:
+        secret = EndpointStore(redis).add(endpoint_of({"id": name, "url": receiver.url, **fields}))
+    receiver.secret_file.write_text(secret, encoding="utf-8")
+    return name

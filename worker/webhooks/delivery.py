@@ -78,8 +78,10 @@ class Deliverer:
         """Send a signed try-out at once, past the schedule; return it and what came back."""
         endpoint, keys = self._store.get(endpoint_id), self._store.keys(endpoint_id)
         message_id = f"msg_ping_{uuid.uuid4().hex}"
-        headers, answer = self._send(endpoint, keys, message_id, formats.ping(endpoint, message_id, _routing_key(keys)))
-        return Signed(headers, formats.ping(endpoint, message_id, "(hidden)")), answer
+        routing_key = _routing_key(keys)
+        body = formats.ping(endpoint, message_id, routing_key)
+        headers, answer = self._send(endpoint, keys, message_id, body)
+        return Signed(headers, body.replace(routing_key, "(hidden)") if routing_key else body), answer
 
     def stop(self) -> None:
         """Let running turns end after the request they are in."""
