@@ -6,12 +6,16 @@ from schemas.event import AlarmEvent, CloudEvent, DeadLetterEvent, ResultEvent
 from schemas.job import Item, Job, JobHeader, Source
 from schemas.result import ErrorInfo, ItemResult, result_id
 from schemas.signal import SEVERITIES, SIGNALS, EvidenceSpan, Severity, Signal, SignalScore
+from schemas.webhook import AlarmDigest, AlarmDigestEvent, AlarmSummary, Ping, PingEvent, WebhookFormat
 
 __all__ = [
     "SEVERITIES",
     "SIGNALS",
     "Alarm",
+    "AlarmDigest",
+    "AlarmDigestEvent",
     "AlarmEvent",
+    "AlarmSummary",
     "CloudEvent",
     "DeadLetter",
     "DeadLetterEvent",
@@ -21,10 +25,13 @@ __all__ = [
     "ItemResult",
     "Job",
     "JobHeader",
+    "Ping",
+    "PingEvent",
     "ResultEvent",
     "Severity",
     "Signal",
     "SignalScore",
     "Source",
+    "WebhookFormat",
     "result_id",
 ]

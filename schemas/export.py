@@ -6,12 +6,15 @@ from pydantic import BaseModel
 
 from schemas.event import AlarmEvent, DeadLetterEvent, ResultEvent
 from schemas.job import Job
+from schemas.webhook import AlarmDigestEvent, PingEvent
 
 PUBLISHED: dict[str, type[BaseModel]] = {
     "job": Job,
     "result-event": ResultEvent,
     "alarm-event": AlarmEvent,
     "dead-letter-event": DeadLetterEvent,
+    "alarm-digest-event": AlarmDigestEvent,
+    "ping-event": PingEvent,
 }
 
 

@@ -3,9 +3,11 @@
 from typing import Final
 
 TASK_SCREEN = "alknet_firewall.screen"
+TASK_DELIVER = "alknet_firewall.deliver"
 
 QUEUE_INTERACTIVE = "screening"
 QUEUE_BULK = "screening.bulk"
+QUEUE_WEBHOOKS = "webhooks"
 
 STREAM_RESULTS = "firewall:results"
 STREAM_ALARMS = "firewall:alarms"
@@ -17,3 +19,5 @@ EVENT_FIELD = "event"
 EVENT_RESULT: Final = "alknet.firewall.result.v1"
 EVENT_ALARM: Final = "alknet.firewall.alarm.v1"
 EVENT_DEAD_LETTER: Final = "alknet.firewall.dead_letter.v1"
+EVENT_ALARM_DIGEST: Final = "alknet.firewall.alarm_digest.v1"
+EVENT_PING: Final = "alknet.firewall.ping.v1"

@@ -6,7 +6,8 @@
 from celery import Celery
 from kombu import Exchange, Queue
 
-from schemas.names import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_SCREEN
+from schemas.names import QUEUE_BULK, QUEUE_INTERACTIVE, QUEUE_WEBHOOKS, TASK_SCREEN
+from tasks.roles import delivers_webhooks
 from worker.settings import Settings, load_settings
 
 RESULT_EXPIRES_S = 3600
@@ -20,7 +21,9 @@ def create_app(settings: Settings) -> Celery:
     dies. An unexpected exception puts it back as well; ``max_attempts`` ends that.
     """
     url = settings.redis_url.get_secret_value()
-    app = Celery("alknet_firewall", broker=url, backend=url, include=["tasks.screen", "tasks.control"])
+    webhooks = delivers_webhooks(settings)
+    include = ["tasks.deliver"] if webhooks else ["tasks.screen", "tasks.control"]
+    app = Celery("alknet_firewall", broker=url, backend=url, include=include)
     app.firewall_settings = settings
     app.conf.update(
         worker_consumer="tasks.consumer:BuryingConsumer",
@@ -33,9 +36,9 @@ def create_app(settings: Settings) -> Celery:
         result_expires=RESULT_EXPIRES_S,
         task_queues=[
             Queue(name, Exchange(name, type="direct"), routing_key=name)
-            for name in dict.fromkeys([QUEUE_INTERACTIVE, QUEUE_BULK, *settings.queues])
+            for name in dict.fromkeys([*([] if webhooks else [QUEUE_INTERACTIVE, QUEUE_BULK]), *settings.queues])
         ],
-        task_default_queue=QUEUE_INTERACTIVE,
+        task_default_queue=QUEUE_WEBHOOKS if webhooks else QUEUE_INTERACTIVE,
         task_create_missing_queues=False,
         task_routes={TASK_SCREEN: {"queue": QUEUE_INTERACTIVE}},
         task_acks_late=True,
@@ -72,7 +75,7 @@ def __getattr__(name: str) -> Celery:
     """Build ``app`` when it is first asked for, by Celery's command line for example."""
     if name != "app":
         raise AttributeError(name)
-    from tasks.lifecycle import install
+    from tasks.roles import install
 
     settings = load_settings()
     built = create_app(settings)

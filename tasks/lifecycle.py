@@ -8,9 +8,7 @@ each load their own: forking after torch has started its threads hangs.
 import logging
 import multiprocessing
 import os
-import sys
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from celery import signals
@@ -18,17 +16,13 @@ from celery.exceptions import CPendingDeprecationWarning
 
 from tasks.leases import leases
 from tasks.process import engine_alive, preload, unload
-from worker.errors import FirewallError
+from tasks.startup import or_exit, start_sentry
 from worker.observe.health import Heartbeat
 from worker.observe.logging import configure_logging
-from worker.observe.sentry import init_sentry
 from worker.screening.assets import check_files
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
-
-EXIT_CONFIGURATION = 78
-"""``EX_CONFIG`` of sysexits.h: do not restart before someone has looked."""
 
 
 def install(settings: Settings) -> None:
@@ -40,7 +34,7 @@ def install(settings: Settings) -> None:
     )
 
     def load() -> None:
-        _start_sentry(settings)
+        start_sentry(settings)
         preload(settings)
         with loaded.get_lock():
             loaded.value += 1
@@ -50,10 +44,10 @@ def install(settings: Settings) -> None:
         check_files(settings)
 
     def on_init(sender: Any = None, **_: Any) -> None:
-        _or_exit(check if _forks(sender) else load)
+        or_exit(check if _forks(sender) else load)
 
     def on_process_init(**_: Any) -> None:
-        _or_exit(load)
+        or_exit(load)
 
     def on_ready(**_: Any) -> None:
         # Celery would explain at every lost connection what its next major version will do.
@@ -83,25 +77,3 @@ def _forks(worker: Any) -> bool:
     pool = getattr(worker, "pool_cls", None)
     name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
     return "prefork" in str(name)
-
-
-def _or_exit(load: Callable[[], object]) -> None:
-    """Load, or end the process.
-
-    Celery swallows ordinary exceptions of signal receivers, and a worker without its model would take jobs
-    and fail them all.
-    """
-    try:
-        load()
-    except FirewallError as error:
-        log.critical("%s: %s", error.code, error.message)
-        sys.exit(EXIT_CONFIGURATION)
-    except Exception:
-        log.critical("load_failed: the worker cannot start", exc_info=True)
-        sys.exit(EXIT_CONFIGURATION)
-
-
-def _start_sentry(settings: Settings) -> None:
-    from sentry_sdk.integrations.celery import CeleryIntegration
-
-    init_sentry(settings, integrations=[CeleryIntegration()])

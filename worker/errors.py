@@ -18,6 +18,8 @@
     │   └── CodebookMismatch
     ├── EngineError           the engine while it runs
     │   ├── Overloaded        ├── ForwardFailed      └── EngineStopped
+    ├── WebhookError          a webhook endpoint and what is asked of it
+    │   ├── InvalidEndpoint   ├── EndpointNotFound   └── EgressRefused
     ├── TopicError            Redis did not take the results
     ├── AttemptsExhausted     the job was started too often without an end
     ├── JobIdReused           another text has a verdict under this job and item id
@@ -241,6 +243,30 @@ class TopicError(FirewallError):
 
     code = "publish_failed"
     retryable = True
+
+
+class WebhookError(FirewallError):
+    """A webhook endpoint cannot be used as asked."""
+
+    code = "webhook_error"
+
+
+class InvalidEndpoint(WebhookError):
+    """The endpoint's URL, filter or other field is not usable."""
+
+    code = "invalid_endpoint"
+
+
+class EndpointNotFound(WebhookError):
+    """No endpoint has that id."""
+
+    code = "endpoint_not_found"
+
+
+class EgressRefused(WebhookError):
+    """The URL leads to an address that deliveries must not go to."""
+
+    code = "egress_refused"
 
 
 class AttemptsExhausted(FirewallError):

@@ -138,6 +138,33 @@ class Settings(BaseSettings):
         description="Put the text of evidence spans into results and alarms. Off: offsets only, because screened "
         "text is private.",
     )
+    webhooks_file: Path | None = Field(
+        default=None,
+        description="TOML file of webhook endpoints that the webhooks worker adds or changes when it starts; see "
+        "docs/webhooks.md.",
+    )
+    webhook_allow: list[str] = Field(
+        default=[],
+        description="Webhook receivers on networks that are otherwise refused, as a JSON list: host names, addresses, "
+        "CIDR networks. Hosts and addresses listed here may also use http.",
+    )
+    webhook_proxy: SecretStr | None = Field(
+        default=None,
+        description="HTTP proxy that webhooks leave by. It then resolves the names, and must itself refuse inner "
+        "addresses. Proxies of the environment are never used.",
+    )
+    webhook_timeout_s: float = Field(
+        default=20.0,
+        gt=0,
+        le=60,
+        description="Seconds a webhook request may take, from the name's resolution to the last byte.",
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Port on which the webhooks worker serves Prometheus metrics, on all interfaces. 0: none.",
+    )
     health_file: Path | None = Field(
         default=None,
         description="File touched every few seconds while the worker is ready; `alknet-firewall health` and the "
@@ -183,7 +210,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except UnreadableSetting:
-        raise SettingsError(f"{PREFIX}QUEUES: write the list as JSON. See .env.example.") from None
+        raise SettingsError(f"{PREFIX}QUEUES, {PREFIX}WEBHOOK_ALLOW: write lists as JSON. See .env.example.") from None
     except ValidationError as error:
         faults = "; ".join(
             f"{_variable(fault['loc'])}: {fault['msg']}"

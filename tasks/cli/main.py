@@ -20,6 +20,7 @@ from worker.cli.inspect import inspect
 from worker.cli.recalibrate import recalibrate
 from worker.cli.schema import schema
 from worker.cli.watch import watch
+from worker.cli.webhooks import webhooks
 
 app = typer.Typer(
     name="alknet-firewall",
@@ -38,6 +39,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel, epilog=EXIT_CODES_HELP)(_command)
+app.add_typer(webhooks, name="webhooks", rich_help_panel="Integrate")
 
 
 def _print_version(wanted: bool) -> None:

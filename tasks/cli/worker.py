@@ -23,9 +23,12 @@ def worker(
 ) -> None:
     """Run a worker: load the model, prove the codebook, then consume jobs until SIGTERM.
 
+    With `--queue webhooks` it delivers webhooks instead, and needs neither model nor torch.
+
     SIGTERM finishes the jobs in hand and exits; give the process longer than the longest job. Run one worker
     per accelerator or per group of cores.
     """
+    from tasks.roles import delivers_webhooks, install
     from worker.settings import load_settings
 
     with errors_shown():
@@ -35,11 +38,11 @@ def worker(
         if queue:
             overrides["queues"] = queue
         settings = load_settings(**overrides)
+        delivers_webhooks(settings)
 
     from celery import signals
 
     from tasks.app import create_app
-    from tasks.lifecycle import install
 
     app = create_app(settings)
     install(settings)

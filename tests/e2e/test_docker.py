@@ -56,6 +56,13 @@ def test_compose_starts_redis_and_a_worker_after_it(services: dict[str, Any]) ->
     assert services["redis"]["healthcheck"]["test"]
 
 
+def test_webhooks_have_a_worker_of_their_own(services: dict[str, Any]) -> None:
+    webhooks, worker = services["webhooks"], services["worker"]
+    assert webhooks["command"] == ["worker", "--queue", "webhooks"]
+    same = ("build", "depends_on", "read_only", "cap_drop", "security_opt")
+    assert [webhooks[name] for name in same] == [worker[name] for name in same]
+
+
 def test_redis_keeps_jobs_over_a_restart_and_evicts_none(services: dict[str, Any]) -> None:
     command = services["redis"]["command"]
     told = command if isinstance(command, str) else " ".join(command)

@@ -36,6 +36,9 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(names: list[str]) -
     "needed",
     [
         "worker/topic/publish.lua",
+        "worker/webhooks/messages.lua",
+        "worker/webhooks/schedule.lua",
+        "worker/webhooks/deliver.lua",
         "worker/codebook/data/all-MiniLM-L6-v2.safetensors",
         "schemas/job.py",
         "tasks/app.py",

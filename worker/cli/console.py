@@ -9,7 +9,15 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from worker.errors import CodebookError, FirewallError, InputError, MissingExtra, ModelError, SettingsError
+from worker.errors import (
+    CodebookError,
+    FirewallError,
+    InputError,
+    MissingExtra,
+    ModelError,
+    SettingsError,
+    WebhookError,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -49,7 +57,7 @@ def errors_shown() -> Iterator[None]:
 
 
 def _exit_code(error: FirewallError) -> ExitCode:
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | WebhookError):
         return ExitCode.INPUT
     if isinstance(error, ModelError | CodebookError | MissingExtra | SettingsError):
         return ExitCode.CONFIGURATION

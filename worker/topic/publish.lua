@@ -1,4 +1,5 @@
--- Publish results, and the alarms they raised, each at most once.
+-- Publish results, and the alarms they raised with their webhook deliveries, each at most once.
+-- ``schedule`` comes from worker/webhooks/schedule.lua, which is put before this text.
 --
 -- KEYS[1] results stream, KEYS[2] alarms stream, KEYS[3..] one deduplication key a result
 -- ARGV[1] MAXLEN of results, ARGV[2] MAXLEN of alarms, ARGV[3] seconds a deduplication key lives
@@ -14,6 +15,7 @@ for i = 3, #KEYS do
     redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[at])
     if ARGV[at + 1] ~= '' then
       redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'event', ARGV[at + 1])
+      schedule(ARGV[at + 1])
     end
     redis.call('SET', KEYS[i], ARGV[at + 2], 'EX', ARGV[3])
     published = published + 1

@@ -18,6 +18,7 @@ from schemas.result import ItemResult
 from worker.errors import TopicError
 from worker.settings import Settings
 from worker.topic.connection import connect
+from worker.webhooks.schedule import lua
 
 DEDUPE_PREFIX = "firewall:published:"
 CHUNK = 128
@@ -74,8 +75,9 @@ class RedisPublisher:
     def __init__(self, redis: "Redis", limits: TopicLimits):
         self._redis = redis
         self._limits = limits
-        self._script = _script(redis, "publish.lua")
-        self._bury = _script(redis, "bury.lua")
+        scheduling = lua("messages.lua", "schedule.lua")
+        self._script = redis.register_script(scheduling + "\n" + _text("publish.lua"))
+        self._bury = redis.register_script(_text("bury.lua"))
 
     def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str] = ()) -> int:
         """See ``Publisher.publish``. A chunk that was published before is refused by the script."""
@@ -135,8 +137,8 @@ def letter_id(letter: DeadLetter) -> str:
     return f"{letter.task_id}:{letter.error.code}:{content}"
 
 
-def _script(redis: "Redis", name: str) -> Any:
-    return redis.register_script(files("worker.topic").joinpath(name).read_text(encoding="utf-8"))
+def _text(name: str) -> str:
+    return files("worker.topic").joinpath(name).read_text(encoding="utf-8")
 
 
 def redis_publisher(settings: Settings) -> RedisPublisher:

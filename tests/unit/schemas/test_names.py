@@ -7,10 +7,12 @@ from worker import settings
 
 def test_task_name() -> None:
     assert names.TASK_SCREEN == "alknet_firewall.screen"
+    assert names.TASK_DELIVER == "alknet_firewall.deliver"
 
 
 def test_queue_names() -> None:
     assert (names.QUEUE_INTERACTIVE, names.QUEUE_BULK) == ("screening", "screening.bulk")
+    assert names.QUEUE_WEBHOOKS == "webhooks"
 
 
 def test_stream_names() -> None:
@@ -22,6 +24,8 @@ def test_event_types() -> None:
     assert names.EVENT_RESULT == "alknet.firewall.result.v1"
     assert names.EVENT_ALARM == "alknet.firewall.alarm.v1"
     assert names.EVENT_DEAD_LETTER == "alknet.firewall.dead_letter.v1"
+    assert names.EVENT_ALARM_DIGEST == "alknet.firewall.alarm_digest.v1"
+    assert names.EVENT_PING == "alknet.firewall.ping.v1"
 
 
 def test_stream_field() -> None:
@@ -64,7 +68,10 @@ def test_exported_names() -> None:
         "SEVERITIES",
         "SIGNALS",
         "Alarm",
+        "AlarmDigest",
+        "AlarmDigestEvent",
         "AlarmEvent",
+        "AlarmSummary",
         "CloudEvent",
         "DeadLetter",
         "DeadLetterEvent",
@@ -74,11 +81,14 @@ def test_exported_names() -> None:
         "ItemResult",
         "Job",
         "JobHeader",
+        "Ping",
+        "PingEvent",
         "ResultEvent",
         "Severity",
         "Signal",
         "SignalScore",
         "Source",
+        "WebhookFormat",
         "result_id",
     ]
 

@@ -1,0 +1,63 @@
+"""Turn the schedule's due endpoints into Celery tasks. Runs beside the consumer of every webhooks worker."""
+
+import logging
+import threading
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from schemas.names import QUEUE_WEBHOOKS, TASK_DELIVER
+from worker.errors import ServiceError
+from worker.webhooks.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 1.0
+"""Seconds between two looks at the schedule when nothing wakes the dispatcher."""
+
+
+class Dispatcher:
+    """Sends a task for every endpoint that has something due.
+
+    Several dispatchers share the work: a turn is promised to one of them, and to another if the first dies.
+
+    Args:
+        app: An application whose broker is the schedule's Redis.
+        schedule: What is due when.
+    """
+
+    def __init__(self, app: Celery, schedule: Schedule):
+        self._app = app
+        self._schedule = schedule
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="firewall-dispatch", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._dispatch_once()
+            except (ServiceError, OperationalError) as error:
+                log.warning("webhooks wait: the broker does not answer (%s)", type(error).__name__)
+                self._stop.wait(LONGEST_WAIT_S)
+
+    def _dispatch_once(self) -> None:
+        endpoints, wait_s = self._schedule.due_endpoints()
+        for endpoint_id in endpoints:
+            self._app.send_task(TASK_DELIVER, args=[endpoint_id], queue=QUEUE_WEBHOOKS, ignore_result=True)
+        if wait_s > 0:
+            self._schedule.wait(min(wait_s, LONGEST_WAIT_S))

@@ -1,0 +1,1 @@
+raise ImportError("a webhooks worker must not need torch")
