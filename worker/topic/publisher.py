@@ -95,7 +95,7 @@ class RedisPublisher:
         """See ``Publisher.bury``."""
         event = DeadLetterEvent(id=letter_id(letter), subject=letter.task_id, data=letter)
         keys = [STREAM_DEAD, DEDUPE_PREFIX + event.id]
-        arguments = [self._limits.dead_maxlen, self._limits.dedupe_ttl_s, event.model_dump_json()]
+        arguments: list[str | int] = [self._limits.dead_maxlen, self._limits.dedupe_ttl_s, event.model_dump_json()]
         self._retried(lambda: self._bury(keys=keys, args=arguments))
 
     def _publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str]) -> int:
