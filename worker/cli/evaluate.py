@@ -53,7 +53,7 @@ def evaluate(
     }
     left_out = frozenset(SIGNALS) - frozenset(Policy().signals)
     with errors_shown():
-        rows = read_rows(data)
+        rows, train = read_rows(data), read_rows(baselines or [], commercial_only=commercial_only)
         screener = load_screener(load_settings(**overrides))
         with progress_bars() as bars:
             outcomes = list(screen_rows(screener, rows, opener(bars)("screened", len(rows))))
@@ -68,7 +68,6 @@ def evaluate(
     measured = measure(outcomes, left_out=left_out)
     if baselines:
         with errors_shown():
-            train = read_rows(baselines, commercial_only=commercial_only)
             measured["baselines"] = _baselines([row for row, _ in counted(outcomes, left_out)], train, overrides, cache)
     if summary is not None:
         _write(summary, json.dumps(measured, indent=2) + "\n")

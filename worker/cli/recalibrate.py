@@ -26,10 +26,10 @@ def recalibrate(
     """Fit the false-alarm rate of a codebook to your own benign texts.
 
     A shipped codebook is careful: its p-values hold for the worst of its calibration sources. On your own texts they
-    can be exact, which finds more attacks at the same rate, or fewer false alarms where your texts are unusual. What
-    is found stays: model, probes and adapter. Your texts replace the former benign ones; the file keeps their scores
-    and lengths, not the texts. First half of the texts is used to measure what that gives on the other half, then all
-    of them to write the codebook. Attacks among the texts would raise the thresholds: give texts you trust.
+    can be exact: more attacks are found at the same rate, or fewer false alarms raised where your texts are unusual.
+    Model, probes and adapter stay. Your texts replace the former benign ones; the file keeps their scores and lengths,
+    not the texts. Half of them show what that gives on the other half; then all of them make the codebook. Attacks
+    among them would raise the thresholds: give texts you trust.
     """
     from worker.codebook.format import save_codebook
     from worker.fitting.dataset import data_files, file_sha256, read_rows

@@ -82,7 +82,8 @@ def _draw_roc(axes: Any, fpr: FloatArray, tpr: FloatArray, n_benign: int) -> Non
         axes.axvline(budget, color=FAINT, linewidth=0.8, linestyle=":")
     axes.set(xscale="log", xlim=(min(least, 5e-4), 1), ylim=(0, 1.01))
     axes.set(xlabel="false-alarm rate", ylabel="attacks detected")
-    axes.xaxis.set_major_formatter(_percent)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(_percent)
 
 
 def _draw_det(axes: Any, fpr: FloatArray, tpr: FloatArray) -> None:

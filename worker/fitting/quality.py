@@ -7,7 +7,7 @@ they are. What is found of sources that nothing was fitted on: ``worker.fitting.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from worker.fitting.fit import Progress
 from worker.fitting.leave_out import leave_groups_out
 from worker.fitting.leave_out_report import render as render_left_out
 from worker.fitting.measure import auc, bootstrap, tpr_at, wilson
+from worker.fitting.recalibrate_report import render as render_recalibrated
 from worker.screening.assets import load_codebook_and_model, make_tokenizer
 from worker.screening.loading import load_screener
 from worker.screening.screener import Finding
@@ -34,11 +35,12 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows of one set that count, with one method's scores (and our p-values)."""
+    """Rows of one set that count, with one method's scores (and our p-values and findings)."""
 
     rows: list[LabelledText]
     score: FloatArray
     p_value: FloatArray
+    findings: list[Finding] = field(default_factory=list)
 
     def of(self, keep: Sequence[bool]) -> FloatArray:
         """Return the scores of the rows kept."""
@@ -74,7 +76,10 @@ def main() -> None:
         ours = _ours(sets, opener(bars))
         baselines = _baselines(sets, train, chosen.cache, opener(bars))
         left_out = _left_out(train, chosen.cache, opener(bars), full=chosen.full)
-    text = "\n".join([render(ours, {"codebook": ours, **baselines}), *left_out])
+    codebook, _ = load_codebook_and_model(load_settings())
+    screened = {name: list(zip(scored.rows, scored.findings, strict=True)) for name, scored in ours.items()}
+    parts = [render(ours, {"codebook": ours, **baselines}), *render_recalibrated(codebook, screened), *left_out]
+    text = "\n".join(parts)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(text, encoding="utf-8")
     print(text)  # noqa: T201
@@ -102,6 +107,7 @@ def _ours(sets: dict[str, list[LabelledText]], progress: Progress) -> dict[str, 
             # Rarity in the calibrated sense, comparable over lengths; the raw statistic breaks its ties.
             np.array([-np.log(f.p_value) + 1e-6 * f.statistic for _, f in kept]),
             np.array([f.p_value for _, f in kept]),
+            [f for _, f in kept],
         )
     screener.engine.stop()
     return scored
@@ -126,7 +132,7 @@ def _left_out(train: Sequence[LabelledText], cache: Path, progress: Progress, *,
     codebook, files = load_codebook_and_model(load_settings())
     tokenizer = make_tokenizer(codebook, files)
     plan = codebook.header.provenance.get("plan", {}).get("adapter", {})
-    known = {field.name for field in fields(AdapterPlan)}
+    known = {known.name for known in fields(AdapterPlan)}
     adapter = AdapterPlan(**{name: value for name, value in plan.items() if name in known}) if full else None
     found = leave_groups_out(codebook, files, tokenizer, train, adapter, cache, progress)
     return render_left_out(found, adapter=full)

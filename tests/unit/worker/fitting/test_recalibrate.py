@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ks_2samp, kstest, norm
 
-from schemas import SIGNALS
+from schemas import SIGNALS, SignalScore
 from tests.unit.fakes import make_codebook
 from worker.codebook.format import load_codebook, save_codebook
 from worker.codebook.splines import fit_survival
 from worker.errors import InvalidField
+from worker.fitting.dataset import LabelledText
 from worker.fitting.measure import ks_uniform
 from worker.fitting.recalibrate import GROUP, MIN_TEXTS, check, expected_rate, halves, replace_benign
+from worker.fitting.recalibrate_report import render
 from worker.screening.policy import Policy
 from worker.screening.scoring import Scorer
+from worker.screening.screener import Finding
 
 BUDGETS = (0.05, 0.01)
 
@@ -155,3 +158,41 @@ def test_ks_from_a_small_sample_is_the_one_of_two() -> None:
 def test_ks_of_nothing_and_of_a_perfect_sample() -> None:
     assert ks_uniform(np.array([]), 100) is None
     assert ks_uniform((np.arange(1000) + 0.5) / 1000, 10**9) == 1.0
+
+
+def screened_rows(count: int, label: int = 0) -> list[tuple[LabelledText, Finding]]:
+    scores, tokens = traffic(5, count)
+    return [
+        (
+            LabelledText(str(n), "t", label, "benign", "own"),
+            Finding(
+                statistic=0.0,
+                p_value=0.5,
+                extrapolated=False,
+                severity=None,
+                leading="jailbreak",
+                signals=[
+                    SignalScore(signal=signal, score=float(score), p_value=0.5, extrapolated=False)
+                    for signal, score in zip(SIGNALS, scores[n], strict=True)
+                ],
+                evidence=[],
+                tokens=int(tokens[n]),
+                windows=1,
+            ),
+        )
+        for n in range(count)
+    ]
+
+
+def test_report_shows_half_and_a_small_sample_of_sets_that_are_large_enough() -> None:
+    sets = {"large": screened_rows(1500) + screened_rows(400, label=1), "small": screened_rows(300)}
+    rows = [line.split("|")[1:-1] for line in render(make_codebook(), sets) if line.startswith("| large")]
+    assert not any(line.startswith("| small") for line in render(make_codebook(), sets))
+    assert [int(row[1]) + int(row[2]) for row in rows] == [1500, 1500]
+    assert [int(row[1]) for row in rows][1] == 500
+    for row in rows:
+        before, after, mean = (float(cell.split("%")[0]) for cell in row[3:6])
+        assert before > 20
+        assert after < 3
+        assert 0.4 < mean < 1.4
+        assert float(row[7]) > 0.001
