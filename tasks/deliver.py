@@ -2,7 +2,9 @@
 
 import logging
 import threading
+import traceback
 
+import sentry_sdk
 from celery import Task, shared_task
 
 from schemas.names import TASK_DELIVER
@@ -48,3 +50,11 @@ def deliver(self: Task, endpoint_id: str) -> None:
         deliverer(self.app.firewall_settings).turn(endpoint_id)
     except FirewallError as error:
         log.warning("webhook turn ended early endpoint=%s code=%s: %s", endpoint_id, error.code, error.message)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the schedule gives the turn again
+        # The message of a foreign exception may quote an alarm or a secret; its type and place are enough.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(  # noqa: TRY400
+            "webhook turn ended early endpoint=%s: unexpected %s at %s:%s",
+            *(endpoint_id, type(error).__name__, place.filename, place.lineno),
+        )
+        sentry_sdk.capture_exception(error)

@@ -4,10 +4,8 @@ import logging
 import threading
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from schemas.names import QUEUE_WEBHOOKS, TASK_DELIVER
-from worker.errors import ServiceError
 from worker.webhooks.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -51,8 +49,8 @@ class Dispatcher:
         while not self._stop.is_set():
             try:
                 self._dispatch_once()
-            except (ServiceError, OperationalError) as error:
-                log.warning("webhooks wait: the broker does not answer (%s)", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - mostly a broker that is gone for a while
+                log.warning("webhooks wait: no turn could be given (%s)", type(error).__name__)
                 self._stop.wait(LONGEST_WAIT_S)
 
     def _dispatch_once(self) -> None:

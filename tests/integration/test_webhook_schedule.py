@@ -417,7 +417,7 @@ def test_a_waiting_dispatcher_is_woken(stage: Stage, wake: Callable[[Stage], Non
     stage.schedule.due_endpoints()
     wake(stage)
     begun = time.monotonic()
-    stage.schedule.wait(20)
+    stage.schedule.wait(12)
     assert time.monotonic() - begun < 10
 
 
