@@ -4,10 +4,8 @@ import logging
 import threading
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from schemas.names import QUEUE_WEBHOOKS, TASK_DELIVER
-from worker.errors import ServiceError
 from worker.webhooks.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -19,7 +17,8 @@ LONGEST_WAIT_S = 1.0
 class Dispatcher:
     """Sends a task for every endpoint that has something due.
 
-    Several dispatchers share the work: a turn is promised to one of them, and to another if the first dies.
+    Several dispatchers share the work. A task that is never run, because its dispatcher or worker died, is sent again
+    when its time is up; no endpoint has more tasks on their way than it has work and room for.
 
     Args:
         app: An application whose broker is the schedule's Redis.
@@ -51,13 +50,14 @@ class Dispatcher:
         while not self._stop.is_set():
             try:
                 self._dispatch_once()
-            except (ServiceError, OperationalError) as error:
-                log.warning("webhooks wait: the broker does not answer (%s)", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - mostly a broker that is gone for a while
+                log.warning("webhooks wait: no turn could be given (%s)", type(error).__name__)
                 self._stop.wait(LONGEST_WAIT_S)
 
     def _dispatch_once(self) -> None:
-        endpoints, wait_s = self._schedule.due_endpoints()
-        for endpoint_id in endpoints:
-            self._app.send_task(TASK_DELIVER, args=[endpoint_id], queue=QUEUE_WEBHOOKS, ignore_result=True)
+        nudges, wait_s = self._schedule.due()
+        for nudge in nudges:
+            arguments = [nudge.endpoint_id, nudge.name]
+            self._app.send_task(TASK_DELIVER, args=arguments, queue=QUEUE_WEBHOOKS, ignore_result=True)
         if wait_s > 0:
             self._schedule.wait(min(wait_s, LONGEST_WAIT_S))

@@ -14,7 +14,7 @@ _databases = count(2)
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """The session's Redis, without a database number. Database 0 is the session worker's."""
-    with running_redis("--databases", "64") as url:
+    with running_redis("--databases", "512") as url:
         yield url.rsplit("/", 1)[0]
 
 

@@ -11,7 +11,7 @@ from tests.integration.test_publish_script import flagged
 from tests.integration.webhook_support import receiving, run
 from worker.cli import console
 from worker.topic.publisher import RedisPublisher, TopicLimits
-from worker.webhooks.schedule import Schedule, Settlement
+from worker.webhooks.schedule import Nudge, Schedule, Settlement
 
 pytestmark = pytest.mark.integration
 
@@ -35,9 +35,10 @@ def fail(redis: Redis, name: str, *results: str) -> list[str]:
     schedule, ids = Schedule(redis), []
     RedisPublisher(redis, TopicLimits()).publish([flagged(f"i{n}") for n in range(len(results))])
     for result in results:
-        message = schedule.claim(name)
+        message = schedule.claim(Nudge(name, "task"))
         assert message is not None
-        schedule.settle(name, message, Settlement(result, "500", delay_ms=90_000), claim_next=False)  # type: ignore[arg-type]
+        end = Settlement(result, "500", delay_ms=90_000)  # type: ignore[arg-type]
+        schedule.settle(Nudge(name, "task"), message, end, claim_next=False)
         ids.append(message.id)
     return ids
 
@@ -145,7 +146,7 @@ def test_replay_sends_the_dead_again(own_url: str, own_redis: Redis) -> None:
     assert "1 to be sent again" in run(own_url, "replay", dead, "--endpoint", "soc").stdout
     assert "1 to be sent again" in run(own_url, "replay", "--all").stdout
     schedule = Schedule(own_redis)
-    first = schedule.claim("soc")
+    first = schedule.claim(Nudge("soc", "task"))
     assert first is not None
     assert first.id in (dead, other)
     assert 'firewall_webhook_dead_letters{endpoint="soc"} 0.0' in run(own_url, "metrics").stdout

@@ -17,7 +17,7 @@ from worker.topic.publisher import RedisPublisher, TopicLimits
 from worker.webhooks.deliveries import dead_messages, deliveries
 from worker.webhooks.endpoints import EndpointStore, endpoint_of
 from worker.webhooks.metrics import figures
-from worker.webhooks.schedule import MAX_AGE_S, Message, Schedule, Settlement
+from worker.webhooks.schedule import MAX_AGE_S, Message, Nudge, Schedule, Settlement
 
 W = "firewall:webhooks:"
 OK = Settlement("delivered", "200", took_ms=3)
@@ -41,7 +41,7 @@ class Stage:
         self.publisher.publish([_with(flagged(name), fields) for name in names])
 
     def claim(self, name: str = "soc") -> Message | None:
-        return self.schedule.claim(name)
+        return self.schedule.claim(Nudge(name, "task"))
 
     def must_claim(self, name: str = "soc") -> Message:
         message = self.claim(name)
@@ -49,7 +49,7 @@ class Stage:
         return message
 
     def settle(self, message: Message, end: Settlement, name: str = "soc") -> None:
-        self.schedule.settle(name, message, end, claim_next=False)
+        self.schedule.settle(Nudge(name, "task"), message, end, claim_next=False)
 
     def make_due(self, name: str = "soc", kind: str = "due") -> None:
         for message in self.redis.zrange(f"{W}{kind}:{name}", 0, -1):
@@ -146,7 +146,7 @@ def test_an_alarm_whose_delivery_could_not_be_written_gets_it_with_the_next_try(
         stage.publish("x")
     stage.redis.delete(f"{W}{step}")
     stage.publish("x")
-    assert stage.schedule.due_endpoints()[0] == ["soc"]
+    assert [nudge.endpoint_id for nudge in stage.schedule.due()[0]] == ["soc"]
     assert alarm_ids(stage.must_claim()) == ["x"]
 
 
@@ -396,28 +396,95 @@ def test_settling_what_was_removed_meanwhile_is_harmless(stage: Stage) -> None:
     stage.publish("x")
     message = stage.must_claim()
     stage.store.remove("soc")
-    assert stage.schedule.settle("soc", message, FAILED, claim_next=True) is None
+    assert stage.schedule.settle(Nudge("soc", "task"), message, FAILED, claim_next=True) is None
     assert set(stage.redis.keys(f"{W}*")) <= {f"{W}wake"}
 
 
-def test_turns_are_promised_to_one_dispatcher(stage: Stage) -> None:
+def nudges(schedule: Schedule) -> list[Nudge]:
+    """All tasks that a dispatcher would send now."""
+    found: list[Nudge] = []
+    while more := schedule.due()[0]:
+        found += more
+    return found
+
+
+def test_a_task_is_sent_by_one_dispatcher(stage: Stage) -> None:
     stage.add()
     stage.publish("x")
-    other = Schedule(stage.redis)
-    assert stage.schedule.due_endpoints()[0] == ["soc"]
-    ids, wait_s = other.due_endpoints()
-    assert ids == []
-    assert 0 < wait_s <= 5, "and looked after again if the first one dies"
+    assert [nudge.endpoint_id for nudge in nudges(stage.schedule)] == ["soc"]
+    more, wait_s = Schedule(stage.redis).due()
+    assert more == []
+    assert 0 < wait_s <= 30, "and sent again if it is lost"
 
 
-@pytest.mark.parametrize("wake", [lambda stage: stage.publish("x"), lambda stage: stage.store.enable("soc")])
-def test_a_waiting_dispatcher_is_woken(stage: Stage, wake: Callable[[Stage], None]) -> None:
+def test_a_lost_task_is_sent_again(stage: Stage) -> None:
     stage.add()
-    stage.publish("first")
-    stage.schedule.due_endpoints()
+    stage.publish("x")
+    (lost,) = nudges(stage.schedule)
+    stage.make_due(kind="nudges")
+    (again,) = nudges(stage.schedule)
+    assert again.name != lost.name
+    assert stage.schedule.claim(again) is not None
+
+
+def test_no_more_tasks_are_sent_than_there_is_work_and_room_for(stage: Stage) -> None:
+    stage.add(parallel=3)
+    stage.publish(*"abcdefgh")
+    (first,) = nudges(stage.schedule)
+    message = stage.schedule.claim(first)
+    assert message is not None
+    stage.publish("more")
+    assert nudges(stage.schedule) == [], "it has not answered well yet"
+    message = stage.schedule.settle(first, message, OK, claim_next=True)
+    assert message is not None
+    others = nudges(stage.schedule)
+    assert len(others) == 2
+    held = [stage.schedule.claim(nudge) for nudge in others]
+    assert all(held)
+    assert nudges(stage.schedule) == []
+    assert stage.schedule.settle(first, message, OK, claim_next=False) is None
+    assert len(nudges(stage.schedule)) == 1, "a task that ended leaves room for one"
+
+
+def test_one_alarm_is_one_task(stage: Stage) -> None:
+    stage.add(parallel=4)
+    stage.publish("x")
+    (nudge,) = nudges(stage.schedule)
+    message = stage.schedule.claim(nudge)
+    assert message is not None
+    stage.schedule.settle(nudge, message, OK, claim_next=True)
+    stage.publish("y")
+    (second,) = nudges(stage.schedule)
+    stage.publish("z")
+    assert len(nudges(stage.schedule)) == 1
+    assert stage.schedule.claim(second) is not None
+
+
+def test_a_task_with_nothing_to_do_leaves_no_trace(stage: Stage) -> None:
+    stage.add()
+    stage.publish("x")
+    (nudge,) = nudges(stage.schedule)
+    stage.store.disable("soc", "for a while")
+    assert stage.schedule.claim(nudge) is None
+    assert stage.redis.zcard(f"{W}nudges:soc") == 0
+    stage.store.enable("soc")
+    assert len(nudges(stage.schedule)) == 1
+
+
+def enable(stage: Stage) -> None:
+    stage.store.enable("disabled")
+
+
+@pytest.mark.parametrize("wake", [lambda stage: stage.publish("y"), enable], ids=["alarm", "enabled"])
+def test_a_waiting_dispatcher_is_woken(stage: Stage, wake: Callable[[Stage], None]) -> None:
+    stage.add("disabled", min_severity="notice")
+    stage.publish("x")
+    stage.store.disable("disabled", "for a while")
+    stage.add("soc")
+    assert stage.schedule.due()[0] == []
     wake(stage)
     begun = time.monotonic()
-    stage.schedule.wait(20)
+    stage.schedule.wait(12)
     assert time.monotonic() - begun < 10
 
 

@@ -24,10 +24,17 @@ local function pick(id, config, now, max_age)
   end
 end
 
--- Lease the endpoint's next message. Returns nothing, or {message, attempt, created, failures, waiting, events...}.
-local function claim(id, lease_ms, max_age)
+-- The task that ``nudge`` names ends.
+local function finish(id, nudge, config, now)
+  redis.call('ZREM', W .. 'nudges:' .. id, nudge)
+  refresh(id, config, now)
+end
+
+-- Lease the endpoint's next message to a task. Returns {message, attempt, created, failures, waiting, events...}, or
+-- nothing, and then the task ends.
+local function claim(id, nudge, lease_ms, max_age)
   local now, config = clock(), config_of(id)
-  if not config or redis.call('HEXISTS', W .. 'disabled', id) == 1 then return refresh(id, nil, now) end
+  if not config or redis.call('HEXISTS', W .. 'disabled', id) == 1 then return finish(id, nudge, nil, now) end
   local leases = W .. 'leases:' .. id
   for _, message in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, SWEEP)) do
     redis.call('ZADD', W .. 'due:' .. id, now, message)
@@ -35,12 +42,12 @@ local function claim(id, lease_ms, max_age)
   end
   local state = state_of(id)
   local message
-  if state.hold <= now and state.next_send <= now and not slots_full(id, config, state) then
-    message = pick(id, config, now, max_age)
-  end
-  if not message then return refresh(id, config, now) end
+  local free = redis.call('ZCARD', leases) < slots_of(config, state)
+  if state.hold <= now and state.next_send <= now and free then message = pick(id, config, now, max_age) end
+  if not message then return finish(id, nudge, config, now) end
   local attempt = redis.call('HINCRBY', W .. 'message:' .. message, 'attempts', 1)
   redis.call('ZADD', leases, now + lease_ms, message)
+  redis.call('ZADD', W .. 'nudges:' .. id, now + lease_ms, nudge)
   redis.call('ZREM', W .. 'due:' .. id, message)
   local pause = math.max(config.rate and math.ceil(1000 / config.rate) or 0, (config.digest_s or 0) * 1000)
   if pause > 0 then redis.call('HSET', W .. 'state:' .. id, 'next_send', now + pause) end
@@ -103,14 +110,23 @@ local function settle(id, message, attempt, result, code, delay, hold, took)
   refresh(id, config, now)
 end
 
--- Promise turns to the caller. Returns {milliseconds until the next turn, endpoints...}.
-local function dispatch(promise_ms)
-  local now = clock()
+-- Name tasks for endpoints that have something due, to be sent by the caller; one that is lost is named again after
+-- ``patience``. Returns {milliseconds until the next look, endpoint, task, endpoint, task, ...}.
+local function dispatch(patience)
+  local now, sent = clock(), {}
   redis.call('DEL', W .. 'wake')
-  local ready = redis.call('ZRANGEBYSCORE', W .. 'turns', '-inf', now, 'LIMIT', 0, SWEEP)
-  for _, id in ipairs(ready) do redis.call('ZADD', W .. 'turns', now + promise_ms, id) end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', W .. 'turns', '-inf', now, 'LIMIT', 0, SWEEP)) do
+    local config = config_of(id)
+    if config and nudge_wanted(id, config, state_of(id), now) then
+      local nudge = tostring(redis.call('INCR', W .. 'nudge'))
+      redis.call('ZADD', W .. 'nudges:' .. id, now + patience, nudge)
+      sent[#sent + 1] = id
+      sent[#sent + 1] = nudge
+    end
+    refresh(id, config, now)
+  end
   local wait = first_score(W .. 'turns')
-  return { wait and math.max(0, wait - now) or WAKE_MS, unpack(ready) }
+  return { wait and math.max(0, wait - now) or WAKE_MS, unpack(sent) }
 end
 
 local function replay(id, message)
@@ -138,6 +154,6 @@ local function purge(id)
     redis.call('ZREM', W .. 'digest:' .. id, event)
     deleted = deleted + 1
   end
-  if deleted == 0 then redis.call('DEL', W .. 'state:' .. id, W .. 'recent:' .. id) end
+  if deleted == 0 then redis.call('DEL', W .. 'state:' .. id, W .. 'recent:' .. id, W .. 'nudges:' .. id) end
   return deleted
 end

@@ -11,6 +11,9 @@ from redis import Redis
 from worker.topic.connection import redis_errors_explained
 from worker.webhooks.schedule import PREFIX
 
+LOOKED_AT = 1_000
+"""Messages of one kind and endpoint that are looked at to find those to show."""
+
 State = Literal["dead", "sending", "waiting", "delivered"]
 
 
@@ -76,8 +79,9 @@ def ago(seconds: float) -> str:
 def _kept(
     redis: "Redis", endpoint_id: str, where: str, state: State, limit: int, *, failed: bool
 ) -> Iterator[Delivery]:
-    shown, newest_first = 0, state == "dead"
-    queued: Any = redis.zrange(f"{PREFIX}{where}:{endpoint_id}", 0, -1, desc=newest_first, withscores=True)
+    # What failed waits for a time to come, and so stands behind what was never tried.
+    last_first, shown = state == "dead" or failed, 0
+    queued: Any = redis.zrange(f"{PREFIX}{where}:{endpoint_id}", 0, LOOKED_AT - 1, desc=last_first, withscores=True)
     for message, score in queued:
         fields: Any = redis.hgetall(f"{PREFIX}message:{message}")
         attempts = int(fields.get("attempts", 0))

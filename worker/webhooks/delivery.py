@@ -14,7 +14,7 @@ from worker.topic.connection import connect
 from worker.webhooks import formats
 from worker.webhooks.endpoints import Endpoint, EndpointStore, Keys
 from worker.webhooks.retries import GONE, hold_s, next_delay_s
-from worker.webhooks.schedule import Message, Schedule, Settlement
+from worker.webhooks.schedule import Message, Nudge, Schedule, Settlement
 from worker.webhooks.sender import Answer, Sender, sender_of
 from worker.webhooks.signing import signed_headers
 
@@ -52,7 +52,7 @@ class Deliverer:
         self._sender = sender
         self._stopping = threading.Event()
 
-    def turn(self, endpoint_id: str) -> int:
+    def turn(self, nudge: Nudge) -> int:
         """Send what is due to an endpoint, for at most ``TURN_S`` seconds; return the number of requests.
 
         A process that dies within leaves one message leased: it is sent again, with its id, when the lease ends.
@@ -60,18 +60,16 @@ class Deliverer:
         Raises:
             ServiceError: Redis does not answer.
         """
-        endpoint = self._store.find(endpoint_id)
-        if endpoint is None:
-            self._schedule.refresh(endpoint_id)
-            return 0
-        keys = self._store.keys(endpoint_id)
         ends, sent = time.monotonic() + TURN_S, 0
-        message = self._schedule.claim(endpoint_id)
+        message = self._schedule.claim(nudge)
+        if message is None:
+            return 0
+        endpoint, keys = self._store.get(nudge.endpoint_id), self._store.keys(nudge.endpoint_id)
         while message is not None:
             end = self._attempt(endpoint, keys, message)
             sent += 1
             more = time.monotonic() < ends and not self._stopping.is_set()
-            message = self._schedule.settle(endpoint_id, message, end, claim_next=more)
+            message = self._schedule.settle(nudge, message, end, claim_next=more)
         return sent
 
     def ping(self, endpoint_id: str) -> tuple[Signed, Answer]:

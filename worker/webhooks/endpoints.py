@@ -32,7 +32,7 @@ EndpointId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31
 class Endpoint(BaseModel):
     """Where alarms are delivered, which of them, and how fast. The Lua scripts read the same fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     id: EndpointId
     url: Annotated[str, Field(repr=False, description="May itself be a secret, as Slack's is.")]
@@ -79,7 +79,7 @@ class Keys(BaseModel):
         routing_key: PagerDuty's integration key.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     signing: tuple[tuple[SecretStr, float | None], ...]
     routing_key: SecretStr | None = None

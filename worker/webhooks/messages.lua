@@ -6,10 +6,12 @@
 -- firewall:webhooks:events      hash  event -> alarm event (JSON), once however many endpoints get it
 -- firewall:webhooks:uses        hash  event -> how many messages still need it
 -- firewall:webhooks:turns       zset  endpoint -> when somebody should look after it
+-- firewall:webhooks:nudge       counter of tasks sent, which names them
 -- firewall:webhooks:wake        list  not empty: a turn came nearer, dispatchers should look again
 -- firewall:webhooks:message:M   hash  endpoint, events, attempts, created, waiting, codes, reason
 -- firewall:webhooks:due:E       zset  message -> when it may be sent
 -- firewall:webhooks:leases:E    zset  message being sent -> when it counts as not sent
+-- firewall:webhooks:nudges:E    zset  task on its way or at work -> when it counts as lost
 -- firewall:webhooks:digest:E    zset  event -> arrival, not yet in a message
 -- firewall:webhooks:dead:E      zset  message -> when it was given up
 -- firewall:webhooks:recent:E    list  the last deliveries (JSON)
@@ -46,9 +48,8 @@ local function state_of(id)
 end
 
 -- One request at a time for an endpoint that has not answered well yet: a dead one must not hold many threads.
-local function slots_full(id, config, state)
-  local slots = (state.ok and state.failures == 0) and config.parallel or 1
-  return redis.call('ZCARD', W .. 'leases:' .. id) >= slots
+local function slots_of(config, state)
+  return (state.ok and state.failures == 0) and config.parallel or 1
 end
 
 local function first_score(key)
@@ -56,7 +57,15 @@ local function first_score(key)
   return first[2] and tonumber(first[2])
 end
 
--- Set the endpoint's turn to when its next message may be sent.
+-- Whether a further task would find something to do: one at work holds a lease, one on its way will take what is due.
+local function nudge_wanted(id, config, state, now)
+  redis.call('ZREMRANGEBYSCORE', W .. 'nudges:' .. id, '-inf', now)
+  local work = redis.call('ZCARD', W .. 'leases:' .. id) + redis.call('ZCOUNT', W .. 'due:' .. id, '-inf', now)
+  if redis.call('EXISTS', W .. 'digest:' .. id) == 1 then work = work + 1 end
+  return redis.call('ZCARD', W .. 'nudges:' .. id) < math.min(work, slots_of(config, state))
+end
+
+-- Set the endpoint's turn to when a task should be sent for it.
 local function refresh(id, config, now)
   if not config or redis.call('HEXISTS', W .. 'disabled', id) == 1 then
     redis.call('ZREM', W .. 'turns', id)
@@ -65,10 +74,10 @@ local function refresh(id, config, now)
   local state = state_of(id)
   local at, gathered = first_score(W .. 'due:' .. id), first_score(W .. 'digest:' .. id)
   if gathered and (not at or gathered < at) then at = gathered end
-  local lease = first_score(W .. 'leases:' .. id)
-  if at and slots_full(id, config, state) then at = nil end
   if at then at = math.max(at, state.hold, state.next_send) end
+  local lease = first_score(W .. 'leases:' .. id)
   if lease and (not at or lease < at) then at = lease end
+  if at and at <= now and not nudge_wanted(id, config, state, now) then at = first_score(W .. 'nudges:' .. id) end
   if not at then
     redis.call('ZREM', W .. 'turns', id)
     return

@@ -17,10 +17,11 @@ def lua(*names: str) -> str:
     return "\n".join(files("worker.webhooks").joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
-_CLAIM = "return claim(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))"
+_CLAIM = "return claim(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]))"
 _SETTLE = """
-settle(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]))
-if ARGV[9] == '1' then return claim(ARGV[1], tonumber(ARGV[10]), tonumber(ARGV[11])) end
+settle(ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
+if ARGV[10] == '1' then return claim(ARGV[1], ARGV[2], tonumber(ARGV[11]), tonumber(ARGV[12])) end
+finish(ARGV[1], ARGV[2], config_of(ARGV[1]), clock())
 """
 _DISPATCH = "return dispatch(tonumber(ARGV[1]))"
 _REFRESH = "refresh(ARGV[1], config_of(ARGV[1]), clock())"
@@ -31,10 +32,15 @@ MAX_AGE_S = 4 * 86_400
 """Seconds after which a message that still waits is given up: an endpoint that is dead for days must not
 hold its backlog for ever. Longer than the retry schedule."""
 
-PROMISE_MS = 5_000
-"""Milliseconds for which a turn is left to the one it was promised to."""
-
 Result = Literal["delivered", "retry", "dead", "gone"]
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """A task to look after an endpoint. The schedule counts those on their way, and knows them by their names."""
+
+    endpoint_id: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -96,24 +102,26 @@ class Schedule:
             for body in (_CLAIM, _SETTLE, _DISPATCH, _REFRESH, _REPLAY, _PURGE)
         )
 
-    def due_endpoints(self) -> tuple[list[str], float]:
-        """Return endpoints that have something to send, each promised to the caller, and seconds until the next."""
-        wait_ms, *ids = self._call(self._dispatch, PROMISE_MS)
-        return ids, int(wait_ms) / 1000
+    def due(self) -> tuple[list[Nudge], float]:
+        """Return tasks that the caller must send, and the seconds until the next look."""
+        wait_ms, *names = self._call(self._dispatch, self._lease[0])
+        pairs = zip(names[::2], names[1::2], strict=True)
+        return [Nudge(endpoint_id, name) for endpoint_id, name in pairs], int(wait_ms) / 1000
 
     def wait(self, seconds: float) -> None:
         """Return after so many seconds, or as soon as something became due."""
         with redis_errors_explained(self.redis):
             self.redis.blpop([f"{PREFIX}wake"], timeout=seconds)
 
-    def claim(self, endpoint_id: str) -> Message | None:
-        """Lease the endpoint's next message, if one may be sent now."""
-        return _message(self._call(self._claim, endpoint_id, *self._lease))
+    def claim(self, nudge: Nudge) -> Message | None:
+        """Lease the endpoint's next message, if one may be sent now. If not, the task is over."""
+        return _message(self._call(self._claim, nudge.endpoint_id, nudge.name, *self._lease))
 
-    def settle(self, endpoint_id: str, message: Message, end: Settlement, *, claim_next: bool) -> Message | None:
-        """Record how an attempt ended, and in the same step lease the endpoint's next message."""
+    def settle(self, nudge: Nudge, message: Message, end: Settlement, *, claim_next: bool) -> Message | None:
+        """Record how an attempt ended, and in the same step lease the endpoint's next message or end the task."""
+        task = (nudge.endpoint_id, nudge.name)
         ended = (message.id, message.attempt, end.result, end.code, end.delay_ms, end.hold_ms, end.took_ms)
-        return _message(self._call(self._settle, endpoint_id, *ended, int(claim_next), *self._lease))
+        return _message(self._call(self._settle, *task, *ended, int(claim_next), *self._lease))
 
     def refresh(self, endpoint_id: str) -> None:
         """Work out anew when the endpoint is next looked after: it was changed, enabled or disabled."""

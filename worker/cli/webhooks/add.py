@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from worker.cli.console import err, errors_shown, out
 
@@ -67,7 +68,7 @@ def add(
     if as_json:
         typer.echo(json.dumps({"id": endpoint.id, "secret": secret}))
         return
-    out.print(f"added [bold]{endpoint.id}[/], {endpoint.format}, {endpoint.shown_url}", highlight=False)
+    out.print(f"added [bold]{endpoint.id}[/], {endpoint.format}, {escape(endpoint.shown_url)}", highlight=False)
     out.print(f"signing secret, shown this once: [bold]{secret}[/]", highlight=False, soft_wrap=True)
     out.print(f"[dim]try it: alknet-firewall webhooks test {endpoint.id}[/]", highlight=False)
 

@@ -50,7 +50,7 @@ def list_endpoints(
         table.add_column(name, justify="right")
     for endpoint, found in rows:
         table.add_row(
-            *(endpoint.id, endpoint.shown_url, endpoint.format, wanted(endpoint), state(found)),
+            *(endpoint.id, Text(endpoint.shown_url), endpoint.format, wanted(endpoint), state(found)),
             *(found.counters.get("last_code", ""), str(found.waiting), str(found.dead)),
         )
     out.print(table if rows else "no endpoints; `alknet-firewall webhooks add URL` makes one")
