@@ -19,6 +19,7 @@ from worker.topic.server import free_port
 
 COMMANDS = {
     "calibrate",
+    "dead-letters",
     "demo",
     "download",
     "evaluate",
