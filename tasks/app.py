@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> Celery:
         broker_channel_error_retry=True,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_s,
-            "unacked_restore_interval": 10,
+            "unacked_restore_interval": min(10.0, settings.visibility_timeout_s / 3),
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

@@ -8,7 +8,7 @@
     │   ├── NotAJob           ├── TextTooLong        ├── JobTooLarge
     │   ├── InvalidField      ├── TextContainsNul    ├── TooManyItems
     │   ├── UnknownField      ├── InvalidUnicode     ├── NoTokens
-    │   ├── UnknownPolicy     └── TooManyTokens
+    │   ├── UnknownPolicy     ├── TooManyTokens      └── NotReplayable
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
     │   ├── WeightsMismatch   └── ExportInvalid
@@ -138,6 +138,12 @@ class TooManyTokens(InputError):
     """The text is within its characters but has more tokens than one item may cost."""
 
     code = "too_many_tokens"
+
+
+class NotReplayable(InputError):
+    """The dead letter holds no job that could be sent again."""
+
+    code = "not_replayable"
 
 
 class ModelError(FirewallError):

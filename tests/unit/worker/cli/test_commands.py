@@ -21,6 +21,7 @@ from worker.topic.server import free_port
 COMMANDS = {
     "calibrate",
     "check-backend",
+    "dead-letters",
     "demo",
     "download",
     "evaluate",
