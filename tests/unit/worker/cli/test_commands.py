@@ -45,7 +45,15 @@ def codebook_file(tmp_path: Path) -> Path:
 
 def test_the_commands() -> None:
     names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert names == COMMANDS
+    groups = {group.typer_instance.info.name for group in app.registered_groups if group.typer_instance}
+    assert names | groups == COMMANDS
+
+
+def test_the_dead_letters_commands_are_explained() -> None:
+    for command in ("list", "show", "replay", "drop"):
+        result = invoke("dead-letters", command, "--help")
+        assert result.exit_code == 0
+        assert "Exit codes: 0 done" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
