@@ -6,6 +6,8 @@ from typing import Any
 from celery.worker.control import inspect_command
 
 from tasks.process import has_engine, runner
+from worker.topic.connection import connect
+from worker.topic.lag import group_lags
 
 
 @inspect_command()
@@ -13,3 +15,11 @@ def engine_stats(state: Any) -> dict[str, Any]:
     """Return the engine's counters since the start, or nothing in a prefork parent; ``celery inspect engine_stats``."""
     del state
     return asdict(runner().screener.engine.stats) if has_engine() else {}
+
+
+@inspect_command()
+def topic_lag(state: Any) -> list[dict[str, Any]]:
+    """Return how every consumer group of the result topic keeps up; ``celery inspect topic_lag``."""
+    settings = state.app.firewall_settings
+    with connect(settings) as redis:
+        return [asdict(lag) for lag in group_lags(redis, settings)]

@@ -21,6 +21,8 @@ from worker.observe.health import Heartbeat
 from worker.observe.logging import configure_logging
 from worker.screening.assets import check_files
 from worker.settings import Settings
+from worker.topic.connection import connect
+from worker.topic.lag import LagWatch
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ def install(settings: Settings) -> None:
     heartbeat = (
         Heartbeat(settings.health_file, lambda: loaded.value > 0 and engine_alive()) if settings.health_file else None
     )
+
+    lag_watch = LagWatch(connect(settings), settings)
 
     def load() -> None:
         start_sentry(settings)
@@ -53,6 +57,7 @@ def install(settings: Settings) -> None:
         # Celery would explain at every lost connection what its next major version will do.
         warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
         leases.start(settings)
+        lag_watch.start()
         if heartbeat:
             heartbeat.start()
         log.info("worker ready pid=%d", os.getpid())
@@ -60,6 +65,7 @@ def install(settings: Settings) -> None:
     def on_shutdown(**_: Any) -> None:
         if heartbeat:
             heartbeat.stop()
+        lag_watch.stop()
         leases.stop()
         unload()
 

@@ -46,9 +46,9 @@ def test_python_blocks_run_in_order_and_print_a_verdict(redis_url):
 
 
 def test_every_command_named_exists(redis_url):
-    named = set(re.findall(r"alknet-firewall ([a-z]+)(?= |$|\n)", README)) - {"demo"}
+    named = set(re.findall(r"alknet-firewall ([a-z-]+)(?= |$|\n)", README)) - {"demo"}
     listed = run([sys.executable, "-m", "tasks", "--help"], redis_url)
-    assert {"worker", "submit", "watch", "evaluate", "inspect", "download", "calibrate"} <= named
+    assert {"dead-letters", "worker", "submit", "watch", "evaluate", "inspect", "download", "calibrate"} <= named
     assert all(re.search(rf"│ {name} ", listed) for name in named)
 
 

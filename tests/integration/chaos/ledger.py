@@ -128,6 +128,11 @@ class Ledger:
         with self.lock:
             return len(self._sent - self._seen.keys())
 
+    def control(self, command: str) -> list[dict[str, Any]]:
+        """Ask the workers something over Celery's control channel."""
+        replies: list[dict[str, Any]] = self._app.control.broadcast(command, reply=True, timeout=5, limit=1) or []
+        return replies
+
     def idle(self) -> bool:
         """Nothing queued and nothing in anyone's hands."""
         try:

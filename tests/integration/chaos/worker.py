@@ -13,9 +13,13 @@ import tasks.consumer
 import tasks.control
 import tasks.private_request
 import tasks.process
-from tasks.cli.worker import worker
+import worker.topic.lag
+from tasks.cli.worker import worker as command
 from tests.integration.chaos import stages
 from tests.integration.chaos.engine import misbehaving_screener
+
+LOOK_VARIABLE = "CHAOS_LAG_LOOK_S"
+"""Environment variable: seconds between two looks at the consumer groups."""
 
 
 def run(environment: dict[str, str], log: str, pool: str, concurrency: int) -> None:
@@ -28,8 +32,9 @@ def run(environment: dict[str, str], log: str, pool: str, concurrency: int) -> N
     Path(environment["FIREWALL_HEALTH_FILE"]).unlink(missing_ok=True)
     tasks.process.load_screener = misbehaving_screener
     stages.plant()
+    worker.topic.lag.LOOK_S = float(environment.get(LOOK_VARIABLE, worker.topic.lag.LOOK_S))
     sys.argv = ["alknet-firewall"]
     try:
-        worker(concurrency=concurrency, queue=None, pool=pool)
+        command(concurrency=concurrency, queue=None, pool=pool)
     except typer.Exit as end:
         sys.exit(end.exit_code)
