@@ -130,7 +130,7 @@ def refusal(address: Address, host: str, allowed: AllowList) -> str | None:
         return None
     if host in allowed.hosts and not any(address in network for network in NEVER_BY_NAME):
         return None
-    return None if _is_public(address) else "not a public address"
+    return None if _is_public(address) else "an address that is not public"
 
 
 def _is_public(address: Address) -> bool:

@@ -60,7 +60,7 @@ def test_inner_addresses_are_not_dialled(scheme: str, host: str) -> None:
 @pytest.mark.parametrize("host", INNER)
 def test_names_that_lead_to_inner_addresses_are_not_dialled(host: str) -> None:
     answer, dialler = post("https://bad.example/hook", names={"bad.example": [[host.strip("[]")]]})
-    assert answer.reason == "refused: the host leads to not a public address"
+    assert answer.reason == "refused: the host leads to an address that is not public"
     assert dialler.called == []
 
 
