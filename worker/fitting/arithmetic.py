@@ -9,7 +9,7 @@ import numpy as np
 from worker.codebook.format import Codebook
 from worker.fitting.dataset import LabelledText, data_files, file_sha256, held_out, read_rows, source_group
 from worker.fitting.disguise import disguise
-from worker.fitting.fit import Fitted, Progress, assemble, merge_strata, require_benign
+from worker.fitting.fit import Fitted, Progress, assemble, merge_strata, require_benign, without_twins
 from worker.model.encoder import Encoder
 from worker.model.windows import WindowTokenizer
 from worker.screening.drift import MAX_LOGIT
@@ -35,7 +35,8 @@ def calibration_rows(codebook: Codebook, paths: Sequence[Path], *, commercial_on
     fitted = {str(entry.get("sha256")) for entry in provenance.get("data", [])}
     if fitted & {file_sha256(path) for path in data_files(paths)}:
         plan = provenance.get("plan", {})
-        benign = [row for row in benign if held_out(row, float(plan.get("calibration_share", 0.25)), "calibration")]
+        share = float(plan.get("calibration_share", 0.25))
+        benign = without_twins([row for row in benign if held_out(row, share, "calibration")])
         benign += disguise(benign, float(plan.get("disguised_share", 0.0)))
     require_benign(benign)
     return benign

@@ -28,6 +28,7 @@ class LabelledText:
         signal: A signal, or ``benign``; None if unknown.
         source: Where it came from; groups are formed by it.
         language: ISO 639-1 code, or empty.
+        pair: Shared by an attack and its harmless twin, which was written to be as near to it as can be; or empty.
     """
 
     id: str
@@ -36,6 +37,7 @@ class LabelledText:
     signal: str | None
     source: str
     language: str = ""
+    pair: str = ""
 
 
 def read_rows(paths: Iterable[Path], *, commercial_only: bool = False) -> list[LabelledText]:
@@ -130,6 +132,7 @@ def _row(raw: dict[str, object], number: str) -> LabelledText:
         signal=None if signal is None else str(signal),
         source=_source(raw),
         language=str(raw.get("language", "")),
+        pair=str(raw.get("pair") or ""),
     )
 
 

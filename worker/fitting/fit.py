@@ -208,7 +208,17 @@ def _split(rows: Sequence[LabelledText], plan: CalibrationPlan) -> tuple[list[La
     benign = [row for row in rows if row.label == 0 and held_out(row, plan.calibration_share, "calibration")]
     require_benign(benign)
     aside = {id(row) for row in benign}
-    return [row for row in rows if id(row) not in aside], benign
+    return [row for row in rows if id(row) not in aside], without_twins(benign)
+
+
+def without_twins(benign: list[LabelledText]) -> list[LabelledText]:
+    """Leave out the harmless twins of attacks, unless too few other rows remain.
+
+    They are made to be taken for attacks. Traffic is not: with them, the false-alarm rate would be that of an
+    imagined opponent's text, and far lower on any that comes.
+    """
+    others = [row for row in benign if not row.pair]
+    return others if len(others) >= MIN_STRATUM else benign
 
 
 def require_benign(rows: Sequence[LabelledText]) -> None:
