@@ -150,7 +150,18 @@ def test_an_alarm_whose_delivery_could_not_be_written_gets_it_with_the_next_try(
     assert alarm_ids(stage.must_claim()) == ["x"]
 
 
-@pytest.mark.parametrize("garbage", ["{", "[]", '"x"', '{"min_severity": "high", "parallel": 4}', "null", "7"])
+GOOD = {"min_severity": "notice", "parallel": 4, "backlog": 9, "digest_max": 9}
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        *("{", "[]", '"x"', "null", "7", "{}"),
+        *(json.dumps({**GOOD, "min_severity": wrong}) for wrong in ("high", None, 1, [])),
+        *(json.dumps({**GOOD, name: "x"}) for name in ("parallel", "backlog", "digest_max", "digest_s", "rate")),
+        *(json.dumps({**GOOD, name: "x"}) for name in ("signals", "sources", "tenants")),
+    ],
+)
 def test_a_broken_configuration_keeps_no_alarm_from_being_published(stage: Stage, garbage: str) -> None:
     stage.add()
     stage.redis.hset(f"{W}endpoints", "broken", garbage)
@@ -201,6 +212,18 @@ def test_of_two_workers_that_sent_a_message_the_late_success_ends_it(stage: Stag
     stage.settle(second, FAILED)
     assert stage.kept_events() == 0
     assert stage.turn_at() is None
+
+
+def test_a_late_failure_of_what_was_given_up_does_not_bring_it_back(stage: Stage) -> None:
+    stage.add()
+    stage.publish("x")
+    message = stage.must_claim()
+    stage.redis.hset(f"{W}message:{message.id}", "created", 1)
+    stage.make_due(kind="leases")
+    assert stage.claim() is None, "too old"
+    stage.settle(message, FAILED)
+    assert stage.redis.zcard(f"{W}due:soc") == 0
+    assert dead_messages(stage.redis, "soc") == [message.id]
 
 
 def test_a_failure_waits_for_its_next_attempt(stage: Stage) -> None:

@@ -79,13 +79,15 @@ local function remember(id, message, now)
   redis.call('LTRIM', W .. 'recent:' .. id, 0, KEPT_RECENT - 1)
 end
 
--- Record how an attempt ended. Results: delivered, retry, dead, gone (410).
+-- Record how an attempt ended. Results: delivered, retry, dead, gone (410). ``claim`` or ``finish`` comes next.
 local function settle(id, message, attempt, result, code, delay, hold, took)
-  local now, config = clock(), config_of(id)
+  local now = clock()
   local key, state = W .. 'message:' .. message, W .. 'state:' .. id
   local current = redis.call('HGET', key, 'attempts')
-  -- Removed meanwhile; or this attempt lost its lease to a later one, and only its success still counts.
-  if not current or (current ~= attempt and result ~= 'delivered') then return end
+  if not current then return end
+  local held = redis.call('ZSCORE', W .. 'leases:' .. id, message) or redis.call('ZSCORE', W .. 'due:' .. id, message)
+  -- This attempt lost its lease to a later one, or the message was given up: only a success still counts.
+  if result ~= 'delivered' and (current ~= attempt or not held) then return end
   count(id, code, took, now)
   local codes = redis.call('HGET', key, 'codes')
   redis.call('HSET', key, 'codes', codes and (codes .. ', ' .. code) or code)
@@ -107,7 +109,6 @@ local function settle(id, message, attempt, result, code, delay, hold, took)
     end
   end
   redis.call('ZREM', W .. 'leases:' .. id, message)
-  refresh(id, config, now)
 end
 
 -- Name tasks for endpoints that have something due, to be sent by the caller; one that is lost is named again after

@@ -27,12 +27,20 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local TYPES = {
+  parallel = 'number', backlog = 'number', digest_max = 'number', digest_s = 'number?', rate = 'number?',
+  signals = 'table?', sources = 'table?', tenants = 'table?',
+}
+
 -- A configuration that somebody else wrote must not keep alarms from being published.
 local function parsed(raw)
   local readable, config = pcall(cjson.decode, raw or '')
-  if not readable or type(config) ~= 'table' then return nil end
-  local whole = RANK[config.min_severity] and config.parallel and config.backlog and config.digest_max
-  return whole and config or nil
+  if not readable or type(config) ~= 'table' or not RANK[config.min_severity] then return nil end
+  for name, wanted in pairs(TYPES) do
+    local found = type(config[name])
+    if wanted ~= found and wanted ~= found .. '?' and not (found == 'nil' and wanted:sub(-1) == '?') then return nil end
+  end
+  return config
 end
 
 local function config_of(id)
