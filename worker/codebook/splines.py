@@ -119,8 +119,8 @@ class SplineTable:
             - h * self._derivative[cell + 1] * t**2 * (1 - t)
         )
         # Rounding in narrow cells may leave the cell's range by an ulp; p-values must not.
-        inside: FloatArray = np.clip(result.astype(np.float64), low, high)
-        return inside
+        within: FloatArray = np.clip(result.astype(np.float64), low, high)
+        return within
 
 
 def fit_survival(sample: FloatArray, knots: int = KNOTS) -> SurvivalSpline:
