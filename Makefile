@@ -28,7 +28,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@echo "installing alknet-firewall with its development tools"
-	$(PIP) install --quiet --editable '.[torch,embedded,calibrate,export,dev]'
+	$(PIP) install --quiet --editable '.[torch,embedded,calibrate,export,bench,dev]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo   ## watch real texts go through a real worker, from nothing
@@ -43,8 +43,16 @@ check: $(VENV)/.dev   ## lint, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev   ## measure speed; prints a table
-	$(BIN)/python -m benchmarks
+# A peer that needs an older transformers than we do; torch it takes from the first environment.
+.venv-infinity: $(VENV)/.dev
+	$(BIN)/python -m venv $@
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($@/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parent.pth"
+	$@/bin/python -m pip --disable-pip-version-check install --quiet 'infinity-emb==0.0.78' 'transformers<5' \
+		'sentence-transformers<5.2'
+
+bench: $(VENV)/.dev .venv-infinity ## measure speed in under ten minutes (QUICK=1: five); prints a table
+	QUICK=$(QUICK) $(BIN)/python -m benchmarks
 
 chaos: $(VENV)/.dev   ## break workers and Redis for MINUTES and count lost and doubled jobs
 	$(BIN)/python -m tests.integration.chaos --minutes $(MINUTES)
