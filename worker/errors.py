@@ -8,7 +8,8 @@
     │   ├── NotAJob           ├── TextTooLong        ├── JobTooLarge
     │   ├── InvalidField      ├── TextContainsNul    ├── TooManyItems
     │   ├── UnknownField      ├── InvalidUnicode     ├── NoTokens
-    │   ├── UnknownPolicy     └── TooManyTokens
+    │   ├── UnknownPolicy     ├── TooManyTokens     └── NoVerdict
+    │   ├── UnreadableInput   └── RunConflict
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
     │   └── WeightsMismatch
@@ -21,6 +22,7 @@
     ├── TopicError            Redis did not take the results
     ├── AttemptsExhausted     the job was started too often without an end
     ├── ServiceError          a service the command line needs is not there
+    ├── RunCancelled          somebody cancelled the bulk run
     └── SettingsError         a FIREWALL_ variable has a wrong value
 
 ``code`` is stable and goes over the wire. ``retryable`` says whether the very same input may succeed
@@ -134,6 +136,31 @@ class TooManyTokens(InputError):
     """The text is within its characters but has more tokens than one item may cost."""
 
     code = "too_many_tokens"
+
+
+class NoVerdict(InputError):
+    """A row of a bulk run was sent several times and never answered."""
+
+    code = "no_verdict"
+    retryable = True
+
+
+class UnreadableInput(InputError):
+    """An input of a bulk run cannot be read: not there, damaged, or without the text column."""
+
+    code = "unreadable_input"
+
+
+class RunConflict(InputError):
+    """A bulk run cannot begin or go on with what is there: another run's files, other options, other input."""
+
+    code = "run_conflict"
+
+
+class RunCancelled(FirewallError):
+    """Somebody cancelled the bulk run."""
+
+    code = "run_cancelled"
 
 
 class ModelError(FirewallError):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tasks.cli import bulk
 from tasks.cli.demo import demo
 from tasks.cli.submit import submit
 from tasks.cli.worker import worker
@@ -34,6 +35,7 @@ _PANELS = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel, epilog=EXIT_CODES_HELP)(_command)
+bulk.add_to(app, panel="Run", epilog=EXIT_CODES_HELP)
 
 
 def _print_version(wanted: bool) -> None:
