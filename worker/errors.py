@@ -8,7 +8,8 @@
     │   ├── NotAJob           ├── TextTooLong        ├── JobTooLarge
     │   ├── InvalidField      ├── TextContainsNul    ├── TooManyItems
     │   ├── UnknownField      ├── InvalidUnicode     ├── NoTokens
-    │   ├── UnknownPolicy     ├── TooManyTokens      └── NotReplayable
+    │   ├── UnknownPolicy     ├── TooManyTokens      ├── NotReplayable
+    │   ├── UnreadableInput   ├── RunConflict        └── NoVerdict
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
     │   ├── WeightsMismatch   └── ExportInvalid
@@ -25,6 +26,7 @@
     ├── JobIdReused           another text has a verdict under this job and item id
     ├── Expired               the job's ``expires`` had passed before it was started
     ├── ServiceError          a service the command line needs is not there
+    ├── RunCancelled          somebody cancelled the bulk run
     └── SettingsError         a FIREWALL_ variable has a wrong value
 
 ``code`` is stable and goes over the wire. ``retryable`` says whether the very same input may succeed
@@ -144,6 +146,31 @@ class NotReplayable(InputError):
     """The dead letter holds no job that could be sent again."""
 
     code = "not_replayable"
+
+
+class NoVerdict(InputError):
+    """A row of a bulk run was sent several times and never answered."""
+
+    code = "no_verdict"
+    retryable = True
+
+
+class UnreadableInput(InputError):
+    """An input of a bulk run cannot be read: not there, damaged, or without the text column."""
+
+    code = "unreadable_input"
+
+
+class RunConflict(InputError):
+    """A bulk run cannot begin or go on with what is there: another run's files, other options, other input."""
+
+    code = "run_conflict"
+
+
+class RunCancelled(FirewallError):
+    """Somebody cancelled the bulk run."""
+
+    code = "run_cancelled"
 
 
 class ModelError(FirewallError):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tasks.cli import dead_letters
+from tasks.cli import bulk, dead_letters
 from tasks.cli.demo import demo
 from tasks.cli.submit import submit
 from tasks.cli.worker import worker
@@ -42,6 +42,7 @@ for _panel, _commands in _PANELS.items():
         app.command(rich_help_panel=_panel, epilog=EXIT_CODES_HELP)(_command)
 app.add_typer(webhooks, name="webhooks", rich_help_panel="Integrate")
 app.add_typer(dead_letters.app, rich_help_panel="Run")
+bulk.add_to(app, panel="Run", epilog=EXIT_CODES_HELP)
 
 
 def _print_version(wanted: bool) -> None:

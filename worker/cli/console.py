@@ -38,11 +38,13 @@ class ExitCode(IntEnum):
     """``EX_UNAVAILABLE``: Redis or another service is not there."""
     CONFIGURATION = 78
     """``EX_CONFIG``: settings, model, codebook or installation."""
+    INTERRUPTED = 130
+    """Ctrl-C; a bulk run can be resumed."""
 
 
 EXIT_CODES_HELP = (
     "Exit codes: 0 done; 1 the answer is no (flagged, check failed); 2 wrong usage; 65 unusable input; "
-    "69 a service is not there; 78 settings, model, codebook or installation."
+    "69 a service is not there; 78 settings, model, codebook or installation; 130 interrupted."
 )
 
 
