@@ -12,6 +12,7 @@ from worker.cli.webhooks.ping import ping
 
 webhooks = typer.Typer(
     help="Deliver alarms to endpoints over HTTPS: signed, retried, and never to an inner address.",
+    epilog=EXIT_CODES_HELP,
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
