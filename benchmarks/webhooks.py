@@ -159,7 +159,7 @@ def wave(bench: Bench, alarms: int, healthy: int, *, kill: bool) -> dict[str, An
             "publish_s": round(published_s, 1),
             "healthy_done_s": round(max(took[name] for name in served), 1),
             "slow_done_s": round(max(took[name] for name in slow), 1),
-            "healthy_per_s": round(alarms * len(served) / max(took[name] for name in served)),
+            **({} if kill else {"healthy_per_s": round(alarms * len(served) / max(took[name] for name in served))}),
             **outcome(published, served | slow),
             "attempts_at_dead": {name: int(str(found or 0)) for name, found in requests_to_dead.items()},
             "waiting_for_dead": {name: bench.waiting(name) for name in dead},
