@@ -6,6 +6,8 @@ import pytest
 from redis import Redis
 
 from tests.integration.support import Producer, Topic, Worker, producing, ready
+from tests.integration.webhook_stage import Stage
+from worker.topic import publisher as publisher_module
 from worker.topic.server import running_redis
 
 _databases = count(2)
@@ -69,3 +71,9 @@ def own_redis(own_topic: Topic) -> Redis:
 def logs(tmp_path: Path) -> Path:
     """Where the processes of one test write."""
     return tmp_path
+
+
+@pytest.fixture
+def stage(own_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setattr(publisher_module, "RETRY_DELAYS_S", (0.0,))
+    return Stage(own_redis)
