@@ -11,7 +11,7 @@ from worker.cli.console import ExitCode, err
 def schema(
     name: Annotated[
         str | None,
-        typer.Argument(help="job, result-event, alarm-event or dead-letter-event; all if left out."),
+        typer.Argument(help="job, task-message, result-event, alarm-event or dead-letter-event; all if left out."),
     ] = None,
 ) -> None:
     """Print the JSON Schema of what producers send and consumers read.

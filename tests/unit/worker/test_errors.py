@@ -50,4 +50,4 @@ def test_every_error_is_explained_and_in_the_drawn_tree(kind: type[errors.Firewa
 
 def test_what_may_succeed_later() -> None:
     retryable = {kind.__name__ for kind in ALL if kind.retryable}
-    assert retryable == {"EngineStopped", "Overloaded", "ServiceError", "TopicError"}
+    assert retryable == {"EngineStopped", "NoVerdict", "Overloaded", "ServiceError", "TopicError"}
