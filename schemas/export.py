@@ -6,16 +6,21 @@ from pydantic import BaseModel
 
 from schemas.event import AlarmEvent, DeadLetterEvent, ResultEvent
 from schemas.job import Job
+from schemas.message import TaskMessage
 from schemas.webhook import AlarmDigestEvent, PingEvent
 
 PUBLISHED: dict[str, type[BaseModel]] = {
     "job": Job,
+    "task-message": TaskMessage,
     "result-event": ResultEvent,
     "alarm-event": AlarmEvent,
     "dead-letter-event": DeadLetterEvent,
     "alarm-digest-event": AlarmDigestEvent,
     "ping-event": PingEvent,
 }
+
+SENT = frozenset({"job", "task-message"})
+"""What producers write; the others are read by consumers."""
 
 
 def json_schema(name: str) -> dict[str, Any]:
@@ -27,5 +32,5 @@ def json_schema(name: str) -> dict[str, Any]:
     Raises:
         KeyError: No model of that name is published.
     """
-    schema = PUBLISHED[name].model_json_schema(mode="validation" if name == "job" else "serialization")
+    schema = PUBLISHED[name].model_json_schema(mode="validation" if name in SENT else "serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -100,6 +100,8 @@ class Pipeline:
             FirewallError: An input cannot be read, or a service is not there. The checkpoint is up to date.
         """
         status: RunStatus = "interrupted"
+        # Before the first job: where the topic stood then is where a resumed run must read from.
+        self._save("running")
         try:
             self._loop(self._not_done(chunks))
             status = "interrupted" if self._stopping else "finished"

@@ -53,28 +53,10 @@ def read_csv(stream: BinaryIO, name: str, columns: Columns, position: Position) 
     csv.field_size_limit(MAX_LINE_BYTES)
     # Bytes that are not UTF-8 become lone surrogates, which are refused row by row.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    records = csv.DictReader(text, restkey="", restval=None)
-    if columns.text not in (records.fieldnames or ()):
-        raise UnreadableInput(f"{name} has no column {columns.text!r} in its first line; choose one by --text")
-    number = 0
-    while True:
-        number += 1
-        try:
-            record = next(records)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield _faulty(name, number, InvalidField("the record is not CSV, or a field is too long"), position())
-            continue
-        record.pop("", None)
-        yield Row(
-            input=name,
-            number=number,
-            id=row_id(record.get(columns.id), name, number),
-            text=record[columns.text],
-            original=record if columns.whole else None,
-            position=position(),
-        )
+    try:
+        yield from _csv_rows(csv.DictReader(text, restkey="", restval=None), name, columns, position)
+    finally:
+        text.detach()  # the stream is the caller's to close
 
 
 def read_parquet(stream: BinaryIO, name: str, columns: Columns, position: Position) -> Iterator[Row]:
@@ -127,6 +109,30 @@ def import_parquet() -> Any:
     except ImportError:
         raise MissingExtra("pyarrow is not installed: pip install 'alknet-firewall[bulk]'") from None
     return pyarrow.parquet
+
+
+def _csv_rows(records: "csv.DictReader[str]", name: str, columns: Columns, position: Position) -> Iterator[Row]:
+    if columns.text not in (records.fieldnames or ()):
+        raise UnreadableInput(f"{name} has no column {columns.text!r} in its first line; choose one by --text")
+    number = 0
+    while True:
+        number += 1
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield _faulty(name, number, InvalidField("the record is not CSV, or a field is too long"), position())
+            continue
+        record.pop("", None)
+        yield Row(
+            input=name,
+            number=number,
+            id=row_id(record.get(columns.id), name, number),
+            text=record[columns.text],
+            original=record if columns.whole else None,
+            position=position(),
+        )
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:

@@ -125,7 +125,7 @@ class Tally(BaseModel):
             return
         evidence = [EvidenceSpan.model_validate(span) for span in record["evidence"]]
         entry = {key: record[key] for key in ("id", "input", "row", "severity", "p_value", "extrapolated")}
-        entry |= {"signal": leading_signal(record), "parts": marked_parts(row.text, evidence)}
+        entry |= {"signal": leading_signal(record), "parts": [list(part) for part in marked_parts(row.text, evidence)]}
         self.alarms = heapq.nsmallest(KEPT_ALARMS, [*self.alarms, entry], key=lambda found: found["p_value"])
 
     def _bucket(self, at_s: float, rows: int) -> None:

@@ -83,7 +83,23 @@ def test_every_command_and_option_is_explained(command: str) -> None:
 
 def test_help_lists_every_command() -> None:
     output = invoke("--help").output
-    assert all(command in output for command in COMMANDS)
+    assert all(command in output for command in {*COMMANDS, "bulk"})
+
+
+@pytest.mark.parametrize("command", ["run", "status", "cancel"])
+def test_every_command_and_option_of_bulk_is_explained(command: str) -> None:
+    import typer
+
+    found = typer.main.get_command(app).commands["bulk"].commands[command]  # type: ignore[attr-defined]
+    assert found.help
+    assert [p.name for p in found.params if p.name != "help" and not getattr(p, "help", None)] == []
+    assert invoke("bulk", command, "--help").exit_code == 0
+
+
+def test_bulk_without_a_command_is_bulk_run() -> None:
+    result = invoke("bulk", "no-such-file.jsonl", "--out", "out.jsonl", "--local")
+    assert result.exit_code == 65
+    assert "no-such-file.jsonl" in result.stderr
 
 
 def test_short_help_option() -> None:
