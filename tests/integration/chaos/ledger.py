@@ -49,8 +49,8 @@ class Ledger:
     A job is identified by its id: a producer that does not know whether Redis took it sends it again.
     """
 
-    def __init__(self, url: str) -> None:
-        self.redis = Redis.from_url(url, decode_responses=True, protocol=2, socket_timeout=5)
+    def __init__(self, url: str, *, reader: str | None = None) -> None:
+        self.redis = Redis.from_url(reader or url, decode_responses=True, protocol=2, socket_timeout=5)
         self._url = url
         self._app = self._producer()
         self._sent: set[Key] = set()

@@ -1,7 +1,9 @@
 """A worker process with a fake forward pass: everything else is what ``alknet-firewall worker`` runs."""
 
+import multiprocessing
 import os
 import sys
+import threading
 from pathlib import Path
 
 # Imported here, so that a fork server has all of it loaded and a worker starts in a fraction of the time.
@@ -25,6 +27,7 @@ LOOK_VARIABLE = "CHAOS_LAG_LOOK_S"
 def run(environment: dict[str, str], log: str, pool: str, concurrency: int) -> None:
     """Be a worker; the target of a process of its own."""
     os.setsid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
@@ -38,3 +41,11 @@ def run(environment: dict[str, str], log: str, pool: str, concurrency: int) -> N
         command(concurrency=concurrency, queue=None, pool=pool)
     except typer.Exit as end:
         sys.exit(end.exit_code)
+
+
+def _end_with_parent() -> None:
+    """Nobody else would end the worker of a test run that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
