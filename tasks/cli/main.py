@@ -15,6 +15,7 @@ from worker.cli.download import download
 from worker.cli.evaluate import evaluate
 from worker.cli.health import health
 from worker.cli.inspect import inspect
+from worker.cli.policies import policies
 from worker.cli.schema import schema
 from worker.cli.watch import watch
 
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _PANELS = {
-    "Run": (worker, demo, submit, watch, health),
+    "Run": (worker, demo, submit, watch, health, policies),
     "Codebooks and models": (download, calibrate, evaluate, inspect),
     "Integrate": (schema,),
 }

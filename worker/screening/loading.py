@@ -14,7 +14,7 @@ from worker.model.hub import ModelFiles, resolve_model
 from worker.model.windows import WindowTokenizer
 from worker.screening.engine import Engine, EngineLimits
 from worker.screening.offline import score_texts
-from worker.screening.policy import Policy
+from worker.screening.policy_file import load_rules
 from worker.screening.screener import Screener
 from worker.settings import Settings, available_cores
 
@@ -51,7 +51,7 @@ def load_screener(settings: Settings) -> Screener:
         drift,
         time.perf_counter() - start,
     )
-    return Screener(codebook, tokenizer, engine, {"default": Policy()})
+    return Screener(codebook, tokenizer, engine, load_rules(settings.policies).policies)
 
 
 def load_codebook_and_model(settings: Settings) -> tuple[Codebook, ModelFiles]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate",
     "health",
     "inspect",
+    "policies",
     "schema",
     "submit",
     "watch",
