@@ -65,7 +65,13 @@ class ItemResult(WithAllMetadata):
     source: Source = "other"
     status: Literal["screened", "error"]
     verdict: Annotated[Literal["clean", "flagged"] | None, Field(description="Null when the status is error.")] = None
-    severity: Severity | None = None
+    severity: Annotated[
+        Severity | None,
+        Field(description="How rare such a text is; in shadow mode what it would be flagged as."),
+    ] = None
+    shadow: Annotated[bool, Field(description="The policy is on trial: the verdict is clean whatever was found.")] = (
+        False
+    )
     score: Annotated[
         float | None,
         Field(allow_inf_nan=False, description="Document statistic of the policy; higher is more suspicious."),

@@ -6,10 +6,13 @@ import threading
 from tasks.leases import leases
 from worker.screening.jobs import JobRunner
 from worker.screening.loading import load_screener
+from worker.screening.policy_file import load_rules
+from worker.screening.tenancy import Tenancy
 from worker.screening.watchdog import Watchdog
 from worker.settings import Settings
 from worker.topic.attempts import RedisAttempts
 from worker.topic.connection import connect
+from worker.topic.limits import RedisTenantLimits
 from worker.topic.publisher import redis_publisher
 
 _lock = threading.Lock()
@@ -31,6 +34,7 @@ def preload(settings: Settings) -> JobRunner:
                 RedisAttempts(connect(settings), ttl_s=settings.dedupe_ttl_s),
                 max_attempts=settings.max_attempts,
                 excerpts=settings.evidence_excerpts,
+                tenancy=Tenancy(load_rules(settings.policies), RedisTenantLimits(connect(settings))),
             )
             if settings.forward_timeout_s:
                 engine = _runner.screener.engine

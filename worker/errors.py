@@ -9,7 +9,8 @@
     │   ├── InvalidField      ├── TextContainsNul    ├── TooManyItems
     │   ├── UnknownField      ├── InvalidUnicode     ├── NoTokens
     │   ├── UnknownPolicy     ├── TooManyTokens      ├── NotReplayable
-    │   ├── UnreadableInput   ├── RunConflict        └── NoVerdict
+    │   ├── UnreadableInput   ├── RunConflict        ├── NoVerdict
+    │   ├── RateLimited       ├── QuotaExceeded      └── PolicyNotAllowed
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
     │   ├── WeightsMismatch   └── ExportInvalid
@@ -86,6 +87,26 @@ class UnknownPolicy(InputError):
     """The job names a policy that this worker does not have."""
 
     code = "unknown_policy"
+
+
+class PolicyNotAllowed(InputError):
+    """The job names a policy that its tenant may not use."""
+
+    code = "policy_not_allowed"
+
+
+class RateLimited(InputError):
+    """The tenant has had its items of this minute."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class QuotaExceeded(InputError):
+    """The tenant has had its items of this day."""
+
+    code = "quota_exceeded"
+    retryable = True
 
 
 class EmptyText(InputError):

@@ -44,6 +44,11 @@ class Settings(BaseSettings):
         default=None,
         description="Codebook file made by `alknet-firewall calibrate`. Default: the one shipped for the model.",
     )
+    policies: Path | None = Field(
+        default=None,
+        description="TOML file of policies and tenants' limits (docs/policies.md), read when a worker starts; restart "
+        "workers to change it. Default: the built-in policy, no limits.",
+    )
     offline: bool = Field(
         default=False,
         validation_alias=AliasChoices(f"{PREFIX}OFFLINE", "HF_HUB_OFFLINE"),

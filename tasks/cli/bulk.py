@@ -135,6 +135,7 @@ def _go(going: "Run", out_file: Path) -> None:
 
 
 def _backend(going: "Run", out_file: Path) -> "Backend":
+    from worker.errors import UnknownPolicy
     from worker.settings import load_settings
 
     settings = load_settings()
@@ -142,7 +143,11 @@ def _backend(going: "Run", out_file: Path) -> "Backend":
         from worker.bulk.local import LocalBackend
         from worker.screening.loading import load_screener
 
-        return LocalBackend(load_screener(settings))
+        screener = load_screener(settings)
+        if going.request.policy not in screener.policies:
+            screener.engine.stop()
+            raise UnknownPolicy(f"policy {going.request.policy} is not in FIREWALL_POLICIES")
+        return LocalBackend(screener)
     from tasks.bulk.queue import QueueBackend
     from worker.topic.connection import connect_checked
 

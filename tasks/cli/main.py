@@ -18,6 +18,7 @@ from worker.cli.evaluate import evaluate
 from worker.cli.export import export
 from worker.cli.health import health
 from worker.cli.inspect import inspect
+from worker.cli.policies import policies
 from worker.cli.recalibrate import recalibrate
 from worker.cli.schema import schema
 from worker.cli.watch import watch
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Run": (worker, demo, submit, watch, health),
+    "Run": (worker, demo, submit, watch, health, policies),
     "Codebooks and models": (download, calibrate, recalibrate, evaluate, inspect, export, check_backend),
     "Integrate": (schema,),
 }

@@ -12,8 +12,8 @@ BATCH = 2000
 
 PLAIN = {
     "input": "string", "row": "int64", "id": "string", "status": "string", "verdict": "string", "severity": "string",
-    "score": "float64", "p_value": "float64", "extrapolated": "bool_", "characters": "int64", "tokens": "int64",
-    "windows": "int64", "policy": "string", "codebook": "string", "result_id": "string",
+    "shadow": "bool_", "score": "float64", "p_value": "float64", "extrapolated": "bool_", "characters": "int64",
+    "tokens": "int64", "windows": "int64", "policy": "string", "codebook": "string", "result_id": "string",
 }  # fmt: skip
 
 

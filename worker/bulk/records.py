@@ -8,7 +8,7 @@ from worker.bulk.rows import Row
 from worker.errors import FirewallError, NoVerdict
 
 KEPT = (
-    "status", "verdict", "severity", "score", "p_value", "extrapolated", "signals", "evidence", "characters",
+    "status", "verdict", "severity", "shadow", "score", "p_value", "extrapolated", "signals", "evidence", "characters",
     "tokens", "windows", "policy", "codebook", "error", "result_id",
 )  # fmt: skip
 """Fields of a result that go into the record; the others say what the run's options say already."""

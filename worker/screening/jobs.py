@@ -14,6 +14,7 @@ from worker.errors import AttemptsExhausted, Expired, FirewallError, NotAJob
 from worker.screening.gate import Gate
 from worker.screening.outcome import Outcome, alarm_of, blank, failure, publish, refusal
 from worker.screening.screener import Finding, Screener
+from worker.screening.tenancy import Tenancy
 from worker.text.admission import Admission, Admitted, admit
 from worker.topic.attempts import Attempt, Attempts
 from worker.topic.publisher import Publisher
@@ -57,7 +58,9 @@ class JobRunner:
         *,
         max_attempts: int = 5,
         excerpts: bool = False,
+        tenancy: Tenancy | None = None,
     ):
+        self._tenancy = tenancy
         self.screener = screener
         self._publisher = publisher
         self._attempts = attempts
@@ -113,6 +116,9 @@ class JobRunner:
         if delivery.expired:
             late = Expired("the job's expires had passed before a worker started it; send it again if it still matters")
             return self._in_order(admission, [late] * len(admission.admitted))
+        refused = self._tenancy.refuse(admission.header, len(admission.admitted)) if self._tenancy else None
+        if refused is not None:
+            return self._in_order(admission, [refused] * len(admission.admitted))
         texts = [admitted.item.text for admitted in admission.admitted]
         findings: Sequence[Finding | FirewallError] = ()
         if texts:
@@ -132,7 +138,8 @@ class JobRunner:
         if isinstance(finding, FirewallError):
             return failure(header, admitted, finding), None
         result = self._result(header, admitted, finding)
-        return result, alarm_of(result, finding.leading)
+        policy = self.screener.policy(header.policy)
+        return result, alarm_of(result, finding.leading) if policy.raises_alarm(finding.severity) else None
 
     def _result(self, header: JobHeader, admitted: Admitted, finding: Finding) -> ItemResult:
         evidence = finding.evidence
@@ -141,8 +148,9 @@ class JobRunner:
             evidence = [span.model_copy(update={"excerpt": text[span.start : span.end]}) for span in evidence]
         result = blank(header, admitted.item.id, admitted.index, "screened")
         result.metadata = header.metadata | admitted.item.metadata
-        result.verdict = "clean" if finding.severity is None else "flagged"
-        result.severity = finding.severity
+        policy = self.screener.policy(header.policy)
+        result.verdict = policy.verdict(finding.severity)
+        result.severity, result.shadow = finding.severity, policy.shadow
         result.score = finding.statistic
         result.p_value = finding.p_value
         result.extrapolated = finding.extrapolated

@@ -5,7 +5,7 @@ import time
 
 from worker.screening.backends import choose_backend
 from worker.screening.engine import Engine, EngineLimits
-from worker.screening.policy import Policy
+from worker.screening.policy_file import load_rules
 from worker.screening.screener import Screener
 from worker.settings import Settings
 
@@ -34,4 +34,4 @@ def load_screener(settings: Settings) -> Screener:
         "ready: model %s, codebook %s, backend %s, %.1f s",
         *(backend.model, backend.codebook.fingerprint, backend.encoder.name, time.perf_counter() - start),
     )
-    return Screener(backend.codebook, backend.tokenizer, engine, {"default": Policy()})
+    return Screener(backend.codebook, backend.tokenizer, engine, load_rules(settings.policies).policies)

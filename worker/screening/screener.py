@@ -141,6 +141,10 @@ class Screener:
         """Names that jobs may use."""
         return frozenset(self._scorers)
 
+    def policy(self, name: str) -> Policy:
+        """Return a policy by its name."""
+        return self._scorers[name].policy
+
     def screen(
         self, texts: Sequence[str], *, policy: str = "default", bulk: bool = False, explain_clean: bool = False
     ) -> list[Finding | FirewallError]:

@@ -19,6 +19,9 @@ CODES = {
     "JobTooLarge": "job_too_large",
     "NoTokens": "no_tokens",
     "NotAJob": "not_a_job",
+    "PolicyNotAllowed": "policy_not_allowed",
+    "QuotaExceeded": "quota_exceeded",
+    "RateLimited": "rate_limited",
     "TextContainsNul": "text_contains_nul",
     "TextTooLong": "text_too_long",
     "TooManyItems": "too_many_items",
@@ -50,4 +53,13 @@ def test_every_error_is_explained_and_in_the_drawn_tree(kind: type[errors.Firewa
 
 def test_what_may_succeed_later() -> None:
     retryable = {kind.__name__ for kind in ALL if kind.retryable}
-    assert retryable == {"EngineStopped", "Expired", "NoVerdict", "Overloaded", "ServiceError", "TopicError"}
+    assert retryable == {
+        "EngineStopped",
+        "Expired",
+        "NoVerdict",
+        "Overloaded",
+        "QuotaExceeded",
+        "RateLimited",
+        "ServiceError",
+        "TopicError",
+    }

@@ -29,6 +29,7 @@ COMMANDS = {
     "export",
     "health",
     "inspect",
+    "policies",
     "recalibrate",
     "schema",
     "submit",
