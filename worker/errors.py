@@ -8,7 +8,8 @@
     │   ├── NotAJob           ├── TextTooLong        ├── JobTooLarge
     │   ├── InvalidField      ├── TextContainsNul    ├── TooManyItems
     │   ├── UnknownField      ├── InvalidUnicode     ├── NoTokens
-    │   ├── UnknownPolicy     ├── TooManyTokens      └── NotReplayable
+    │   ├── UnknownPolicy     ├── TooManyTokens      ├── NotReplayable
+    │   └── UnsupportedVersion
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
     │   └── WeightsMismatch
@@ -76,6 +77,12 @@ class UnknownField(InputError):
     """A field that the contract does not name; most often a misspelling."""
 
     code = "unknown_field"
+
+
+class UnsupportedVersion(InputError):
+    """The job is of a newer contract than this worker's; it is kept in the dead-letter stream."""
+
+    code = "unsupported_version"
 
 
 class UnknownPolicy(InputError):
