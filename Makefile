@@ -43,15 +43,16 @@ check: $(VENV)/.dev   ## lint, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A peer that needs an older transformers than we do; torch it takes from the first environment.
-.venv-infinity: $(VENV)/.dev
+# Peers that need older libraries than we do, each in an environment of its own; torch comes from the first.
+.venv-infinity: PEER = 'infinity-emb==0.0.78' 'transformers<5' 'sentence-transformers<5.2'
+.venv-batches: PEER = 'celery-batches>=0.11' 'celery<5.7'
+.venv-infinity .venv-batches: $(VENV)/.dev
 	$(BIN)/python -m venv $@
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$($@/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parent.pth"
-	$@/bin/python -m pip --disable-pip-version-check install --quiet 'infinity-emb==0.0.78' 'transformers<5' \
-		'sentence-transformers<5.2'
+	$@/bin/python -m pip --disable-pip-version-check install --quiet $(PEER)
 
-bench: $(VENV)/.dev .venv-infinity ## measure speed in under ten minutes (QUICK=1: five); prints a table
+bench: $(VENV)/.dev .venv-infinity .venv-batches ## measure speed in under ten minutes (QUICK=1: five); prints a table
 	QUICK=$(QUICK) $(BIN)/python -m benchmarks
 
 chaos: $(VENV)/.dev   ## break workers and Redis for MINUTES and count lost and doubled jobs

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import mixed_texts
-from benchmarks.peers.run import INFINITY_PYTHON, CeleryPeer, Child, chunked, ended
+from benchmarks.peers.run import BATCHES_PYTHON, INFINITY_PYTHON, CeleryPeer, Child, chunked, ended
 from benchmarks.queue import Sender, workers
 from benchmarks.rounds import interleaved, median, ratio
 from worker.hardware import available_cores
@@ -118,14 +118,15 @@ def _peers(stack: ExitStack, settings: Settings, load: Sequence[str]) -> dict[st
         started.append(peer)
         rounds[name] = lambda: len(documents) / peer.seconds()
 
-    def queued(name: str, module: str, *, processes: int, threads: int) -> None:
+    def queued(name: str, module: str, *, python: str | Path, processes: int, threads: int) -> None:
         url = stack.enter_context(running_redis())
-        peer = CeleryPeer(module, url, files.directory, processes=processes, threads=threads)
+        peer = CeleryPeer(module, url, files.directory, python=Path(python), processes=processes, threads=threads)
         started.append(peer)
         rounds[name] = lambda: len(documents) / peer.seconds(documents)
 
-    queued("celery + pipeline", "celery_pipeline", processes=cores, threads=1)
-    queued("celery-batches + s-t", "celery_batched", processes=1, threads=cores)
+    queued("celery + pipeline", "celery_pipeline", python=sys.executable, processes=cores, threads=1)
+    if BATCHES_PYTHON.is_file():
+        queued("celery-batches + s-t", "celery_batched", python=BATCHES_PYTHON, processes=1, threads=cores)
     child("sentence-transformers", Path(sys.executable), "encode.py", "float32", 32)
     child("sentence-transformers bf16", Path(sys.executable), "encode.py", "bfloat16", 32)
     if INFINITY_PYTHON.is_file():

@@ -4,10 +4,12 @@ Celery's own drops such messages after logging their whole body, which is screen
 """
 
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from celery.worker.consumer import Consumer
+from redis.exceptions import RedisError
 
 from schemas.dead_letter import DeadLetter
 from tasks.broker.envelope import UNREADABLE
@@ -26,6 +28,24 @@ class BuryingConsumer(Consumer):
     @cached_property
     def _publisher(self) -> RedisPublisher:
         return redis_publisher(self.app.firewall_settings)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return what takes a message in; one it stumbles over is buried.
+
+        Celery reads headers and properties as its own producers write them, and ends the worker over others.
+        The message would come back and end the next one.
+        """
+        take_in = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                take_in(message)
+            except (RedisError, OSError):
+                raise
+            except Exception as error:  # noqa: BLE001 - hostile headers raise what they like
+                self._bury(message, f"Celery cannot read the message ({type(error).__name__})")
+
+        return on_task_received
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Bury a message that is no task call."""

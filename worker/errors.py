@@ -10,7 +10,8 @@
     │   ├── UnknownField      ├── InvalidUnicode     ├── NoTokens
     │   ├── UnknownPolicy     ├── TooManyTokens      ├── NotReplayable
     │   ├── UnreadableInput   ├── RunConflict        ├── NoVerdict
-    │   ├── RateLimited       ├── QuotaExceeded      └── PolicyNotAllowed
+    │   ├── RateLimited       ├── QuotaExceeded      ├── PolicyNotAllowed
+    │   └── UnsupportedVersion
     ├── ModelError            the model's files; the worker does not start
     │   ├── ModelNotFound     ├── UnsafeWeights      └── UnsupportedModel
     │   ├── WeightsMismatch   └── ExportInvalid
@@ -81,6 +82,12 @@ class UnknownField(InputError):
     """A field that the contract does not name; most often a misspelling."""
 
     code = "unknown_field"
+
+
+class UnsupportedVersion(InputError):
+    """The job is of a newer contract than this worker's; it is kept in the dead-letter stream."""
+
+    code = "unsupported_version"
 
 
 class UnknownPolicy(InputError):

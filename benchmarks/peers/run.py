@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ CHUNK_WORDS = 200
 """A chunk of so many common words fits the 256 tokens that the model sees; peers would cut the rest off unread."""
 
 INFINITY_PYTHON = Path(".venv-infinity/bin/python")
+BATCHES_PYTHON = Path(".venv-batches/bin/python")
 READY_S = 180.0
 
 
@@ -67,13 +67,13 @@ class Child:
 class CeleryPeer:
     """A peer behind Redis; a round is over when it has counted every document."""
 
-    def __init__(self, module: str, url: str, model: Path, *, processes: int, threads: int) -> None:
+    def __init__(self, module: str, url: str, model: Path, *, python: Path, processes: int, threads: int) -> None:
         self._redis = Redis.from_url(url)
         self._app = Celery("peer", broker=url, set_as_current=False)
         variables = {"PEER_BROKER": url, "PEER_MODEL": str(model), "PEER_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
         command = ["-A", f"benchmarks.peers.{module}", "worker", f"--concurrency={processes}", "--pool=prefork"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "celery", *command, "-Q", "peer", "--without-gossip", "--without-mingle"],
+            [str(python), "-m", "celery", *command, "-Q", "peer", "--without-gossip", "--without-mingle"],
             env={**os.environ, **variables, "TOKENIZERS_PARALLELISM": "false"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -50,7 +50,8 @@ BAD_JOBS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": ({"polcy": "default"}, "unknown_field"),
     "unknown source": ({"source": "fax"}, "invalid_field"),
     "tenant with a space": ({"tenant": "a b"}, "invalid_field"),
-    "future version": ({"schema_version": 2}, "invalid_field"),
+    "future version": ({"schema_version": 2}, "unsupported_version"),
+    "no version": ({"schema_version": "2"}, "invalid_field"),
     "infinite metadata": ({"metadata": {"x": float("-inf")}}, "invalid_field"),
 }
 

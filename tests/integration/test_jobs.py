@@ -152,5 +152,5 @@ def test_no_job_leaves_a_count_of_attempts_behind(producer: Producer, topic: Top
 
 
 def test_the_worker_is_healthy_only_after_the_model_proved_itself(worker: Worker) -> None:
-    assert "ready: model sentence-transformers/all-MiniLM-L6-v2 (embedded)" in worker.log_when_healthy
-    assert "golden drift" in worker.log_when_healthy
+    assert "golden texts: logits within" in worker.log_when_healthy
+    assert "ready: model sentence-transformers/all-MiniLM-L6-v2" in worker.log_when_healthy

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from schemas.dead_letter import DeadLetter
 from schemas.job import JobHeader
 from schemas.result import ItemResult, result_id
-from worker.errors import AttemptsExhausted, Expired, FirewallError, NotAJob
+from worker.errors import AttemptsExhausted, Expired, FirewallError, NotAJob, UnsupportedVersion
 from worker.screening.gate import Gate
 from worker.screening.outcome import Outcome, alarm_of, blank, failure, publish, refusal
 from worker.screening.screener import Finding, Screener
@@ -113,6 +113,9 @@ class JobRunner:
             admission = admit(raw, self.screener.policies)
         except NotAJob as error:
             return self._bury(raw, delivery, attempt, error)
+        for newer in (refused.error for refused in admission.refused[:1]):
+            if isinstance(newer, UnsupportedVersion):
+                self._bury(raw, delivery, attempt, newer)  # for the worker that will understand it
         if delivery.expired:
             late = Expired("the job's expires had passed before a worker started it; send it again if it still matters")
             return self._in_order(admission, [late] * len(admission.admitted))

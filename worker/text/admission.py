@@ -23,6 +23,7 @@ from worker.errors import (
     TooManyItems,
     UnknownField,
     UnknownPolicy,
+    UnsupportedVersion,
 )
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -81,7 +82,7 @@ def admit(raw: object, policies: Collection[str]) -> Admission:
     try:
         header = JobHeader.model_validate(job_fields)
     except ValidationError as error:
-        fault = _input_error(error, where="job")
+        fault = _newer(job_fields) or _input_error(error, where="job")
         return Admission(_readable_header(job_fields, fault), (), _refuse_all(items, fault))
     if (fault_of_job := _job_fault(header, items, policies)) is not None:
         return Admission(header, (), _refuse_all(items, fault_of_job))
@@ -94,6 +95,17 @@ def _readable_header(job_fields: dict[Any, Any], fault: InputError) -> JobHeader
         return JobHeader.model_validate({"job_id": job_fields.get("job_id")})
     except ValidationError:
         raise NotAJob(f"the job's id is missing or unusable: {fault.message}", field="job_id") from None
+
+
+def _newer(job_fields: dict[Any, Any]) -> InputError | None:
+    version, known = job_fields.get("schema_version"), JobHeader.model_fields["schema_version"].default
+    if isinstance(version, bool) or not isinstance(version, int) or version <= known:
+        return None
+    return UnsupportedVersion(
+        f"the job has schema_version {version:.0f}, this worker reads {known}; upgrade the worker, then "
+        "`alknet-firewall dead-letters replay`",
+        field="schema_version",
+    )
 
 
 def _job_fault(header: JobHeader, items: list[Any], policies: Collection[str]) -> InputError | None:

@@ -1,5 +1,7 @@
 """A short spell of what ``make chaos`` does for long, and each fault by itself."""
 
+import copy
+import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,3 +151,24 @@ def test_an_orderly_end_hands_everything_back_at_once(broker: Broker, ledger: Le
         assert ledger.missing
         fleet.started(CHAOS_FORWARD_S="0.01")
         assert_kept(ledger)
+
+
+def test_garbage_in_the_queue_neither_stops_the_worker_nor_is_lost(
+    broker: Broker, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Real messages with something wrong in them, each buried or answered."""
+    ledger.send(["meeting today"], queue="screening")
+    good = json.loads(broker.admin.rpop("screening"))
+    for garbage in (None, True, 7, "x", [], {}, ["x"], {"x": 1}, "\ud83d", -1e308, "pickle", "2020-13-45"):
+        for part in (good, good["headers"], good["properties"]):
+            for name in part:
+                wrong = copy.deepcopy(good)
+                where = wrong if part is good else wrong["headers" if part is good["headers"] else "properties"]
+                where[name] = garbage
+                broker.admin.lpush("screening", json.dumps(wrong))
+    with Fleet(broker.url, tmp_path) as fleet:
+        member = fleet.started()
+        ledger.send(["garden report"], queue="screening")
+        assert_kept(ledger, 2)
+        assert ledger.idle()
+        assert member.alive, member.log.read_text()

@@ -27,6 +27,7 @@ CODES = {
     "TooManyItems": "too_many_items",
     "UnknownField": "unknown_field",
     "UnknownPolicy": "unknown_policy",
+    "UnsupportedVersion": "unsupported_version",
 }
 
 

@@ -1,5 +1,6 @@
 """Deadlines, and job ids that are used again."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,6 +56,24 @@ def test_an_expired_job_that_is_sent_again_gets_its_verdict(runner: JobRunner, p
     runner.run(job(ATTACK), expiring(-1))
     runner.run(job(ATTACK), DELIVERY)
     assert codes(publisher.results) == ["expired", "flagged"]
+
+
+@pytest.mark.parametrize("version", [2, 10**30])
+def test_a_job_of_a_newer_contract_is_answered_and_kept(
+    runner: JobRunner, publisher: InMemoryPublisher, version: int
+) -> None:
+    newer = job(TEXT, ATTACK, schema_version=version, something="new")
+    assert codes(runner.run(newer, DELIVERY)) == ["unsupported_version"] * 2
+    [letter] = publisher.dead
+    assert (letter.error.code, json.loads(letter.payload)) == ("unsupported_version", newer)
+
+
+@pytest.mark.parametrize("version", [0, -1, "2", 1.5, None])
+def test_a_version_that_is_none_is_a_wrong_field(
+    runner: JobRunner, publisher: InMemoryPublisher, version: object
+) -> None:
+    assert codes(runner.run(job(TEXT, schema_version=version), DELIVERY)) == ["invalid_field"]
+    assert publisher.dead == []
 
 
 def test_the_same_job_again_changes_nothing(runner: JobRunner, publisher: InMemoryPublisher) -> None:

@@ -177,7 +177,7 @@ def test_ten_megabytes_in_one_text_spoil_the_job_with_a_named_limit() -> None:
         ({"polciy": "default"}, "unknown_field"),
         ({"source": MARKER}, "invalid_field"),
         ({"tenant": f"{MARKER} {MARKER}"}, "invalid_field"),
-        ({"schema_version": 9}, "invalid_field"),
+        ({"schema_version": 9}, "unsupported_version"),
         ({"metadata": {"k": math.inf}}, "invalid_field"),
         ({"policy": 3}, "invalid_field"),
     ],
