@@ -68,4 +68,4 @@ settings: $(VENV)/.dev  ## write .env.example and docs/settings.md anew
 	$(BIN)/python -m worker.settings
 
 clean:                ## remove what the targets made
-	rm -rf $(VENV) dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-infinity dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

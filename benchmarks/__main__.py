@@ -38,15 +38,18 @@ def main() -> None:
 
     if "engine" in sections:
         tokens = 1024 if quick else 2048
-        add("engine", engine.measure(settings, texts=texts // 2, rounds=rounds, smollm2_tokens=tokens))
+        budget = 60.0 if quick else 140.0
+        found = engine.measure(settings, texts=texts // 2, rounds=rounds, smollm2_tokens=tokens, budget_s=budget)
+        add("engine", found)
     if "worker" in sections:
         items = 60 if quick else 200
-        peers = not chosen.no_peers
-        add("worker", worker.measure(settings, texts=texts, rounds=rounds, latency_items=items, peers=peers))
+        budget, peers = 90.0 if quick else 240.0, not chosen.no_peers
+        found = worker.measure(settings, texts=texts, rounds=rounds, latency_items=items, peers=peers, budget_s=budget)
+        add("worker", found)
     if "startup" in sections:
-        add("startup", startup.measure(repeats=rounds))
+        add("startup", startup.measure(repeats=2 if quick else 3))
     if "scaling" in sections:
-        add("scaling", worker.scaling(settings, texts=texts // 2, rounds=1 if quick else 2))
+        add("scaling", worker.scaling(texts=texts // 2, rounds=1))
         add("length", startup.by_length(settings, repeats=rounds))
     report["machine"]["seconds"] = round(time.perf_counter() - start)
     report["machine"]["texts"], report["machine"]["rounds"] = texts, rounds

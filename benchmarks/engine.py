@@ -29,7 +29,7 @@ PROBED = {"full": (30,), "probed": (16, 24)}
 """Layers of SmolLM2-135M: its whole depth, and what `default_layers` probes."""
 
 
-def measure(settings: Settings, *, texts: int, rounds: int, smollm2_tokens: int) -> dict[str, Any]:
+def measure(settings: Settings, *, texts: int, rounds: int, smollm2_tokens: int, budget_s: float) -> dict[str, Any]:
     """Return ratios and absolute figures of the engine alone."""
     report: dict[str, Any] = {"ratios": {}, "absolute": {}}
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
@@ -48,12 +48,12 @@ def measure(settings: Settings, *, texts: int, rounds: int, smollm2_tokens: int)
     for name, run in runs.items():
         if not name.startswith("peak"):
             run()  # warm-up
-    found = interleaved(runs, rounds)
+    found = interleaved(runs, rounds, budget_s)
     for name, figures in found.items():
         if name.startswith("peak"):
             report["absolute"][name.replace(" ", "_") + "_gflops"] = median(figures)
             continue
-        dtype = "bfloat16" if "bfloat16" in name else "float32"
+        dtype = "float32" if "float32" in name else dtypes[-1]
         of_peak = ratio([speed * work[name] / 1e9 for speed in figures], found[f"peak {dtype}"])
         report["absolute"][name] = {"tokens_per_s": median(figures), "of_peak": of_peak, "peak": dtype}
     best = dtypes[-1]

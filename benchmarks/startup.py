@@ -1,5 +1,6 @@
 """Section 4: start, imports, memory. Section 5: cost against the text's length."""
 
+import json
 import os
 import statistics
 import subprocess
@@ -17,6 +18,15 @@ from worker.topic.server import running_redis
 
 LENGTHS = (10, 100, 1_000, 10_000, 100_000)
 BARE = ("-c", "pass")
+LIBRARIES = """
+import json, os
+import celery.app.amqp, kombu.transport.redis, torch
+from transformers import AutoModel, BertModel
+import tasks.app, worker.screening.loading
+from benchmarks.machine import memory
+print(json.dumps(memory(os.getpid())))
+"""
+"""What interpreter and libraries take before a model is loaded."""
 
 
 def measure(*, repeats: int) -> dict[str, Any]:
@@ -34,11 +44,15 @@ def measure(*, repeats: int) -> dict[str, Any]:
             sender.saturate(mixed_texts(40), 1, 40)
             sizes = [memory(pid) for pid in pids]
             sender.close()
+    done = subprocess.run([sys.executable, "-c", LIBRARIES], check=True, capture_output=True, text=True)
+    libraries = json.loads(done.stdout)
     return {
         "import_schemas_s": round(_seconds(("-c", "import schemas"), repeats) - bare, 3),
         "import_command_line_s": round(_seconds(("-c", "import tasks.cli.main"), repeats) - bare, 3),
         "ready_s": round(statistics.median(ready), 2),
         "two_workers": sizes,
+        "libraries": libraries,
+        "second_worker_adds_mb": round(sizes[1]["private_mb"] - libraries["private_mb"], 1),
     }
 
 

@@ -35,14 +35,16 @@ PEERS = {
 }
 
 
-def measure(settings: Settings, *, texts: int, rounds: int, latency_items: int, peers: bool) -> dict[str, Any]:
+def measure(
+    settings: Settings, *, texts: int, rounds: int, latency_items: int, peers: bool, budget_s: float
+) -> dict[str, Any]:
     """Return ratios and absolute figures of the worker, in texts per second and milliseconds."""
     load = mixed_texts(texts)
     backend = choose_backend(settings)
     report: dict[str, Any] = {"ratios": {}, "absolute": {"backend": backend.encoder.name}}
     with ExitStack() as stack:
         url = stack.enter_context(running_redis())
-        [pid] = stack.enter_context(workers(url))
+        stack.enter_context(workers(url))
         sender = Sender(url)
         stack.callback(sender.close)
         sender.saturate(load[: max(8, texts // 10)], 8, OUTSTANDING)
@@ -59,9 +61,8 @@ def measure(settings: Settings, *, texts: int, rounds: int, latency_items: int, 
         }
         if peers:
             runs |= _peers(stack, settings, load)
-        found = interleaved(runs, rounds)
+        found = interleaved(runs, rounds, budget_s)
         report["absolute"]["latency"] = _latency(sender, load, median(found[SINGLE]), latency_items, backend)
-        report["absolute"]["worker_pid_threads"] = len(list(Path(f"/proc/{pid}/task").iterdir()))
     report["ratios"] = {
         "e2e_bulk_over_engine": ratio(found[BULK], found[ENGINE]),
         "e2e_single_over_engine": ratio(found[SINGLE], found[ENGINE]),
@@ -75,7 +76,7 @@ def measure(settings: Settings, *, texts: int, rounds: int, latency_items: int, 
     return report
 
 
-def scaling(settings: Settings, *, texts: int, rounds: int) -> dict[str, Any]:
+def scaling(*, texts: int, rounds: int) -> dict[str, Any]:
     """Return texts per second of one worker on one core, and of one on every core, each with one thread."""
     load = mixed_texts(texts)
     found: dict[str, list[float]] = {}
@@ -87,7 +88,6 @@ def scaling(settings: Settings, *, texts: int, rounds: int) -> dict[str, Any]:
                 sender.saturate(load[:16], 1, OUTSTANDING)
                 found.setdefault(str(count), []).append(sender.saturate(load, 8, OUTSTANDING).rate)
                 sender.close()
-    del settings
     return {"texts_per_s_by_workers": {name: median(figures) for name, figures in found.items()}}
 
 

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 WARM_UP_ROUNDS = 3
 WARM_UP_LENGTH = 128
-WARM_UP_TOKENS = 1024
-"""Tokens of one timed pass on a CPU: a tenth of a second. Other devices need a whole batch to show their speed."""
+WARM_UP_TOKENS = 512
+"""Tokens of one timed pass on a CPU: a twentieth of a second. Other devices need a whole batch to show their speed."""
 
 GAIN = 1.1
 """How many times as fast another arithmetic must be to be taken instead of the calibrated one."""
