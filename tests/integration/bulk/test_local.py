@@ -20,7 +20,8 @@ def local(bulk: Bulk) -> Bulk:
 
 
 def test_everything_a_run_can_write(local: Bulk) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow.parquet as parquet
+
     local.corpus(300)
     local.run("in.jsonl", "--out", "out.parquet", "--html", "report.html", "--local")
     table = parquet.read_table(local.path("out.parquet")).to_pylist()

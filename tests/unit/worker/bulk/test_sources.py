@@ -59,7 +59,8 @@ def test_compressed(tmp_path: Path, suffix: str) -> None:
     if suffix == ".gz":
         path.write_bytes(gzip.compress(content))
     else:
-        pyarrow = pytest.importorskip("pyarrow")
+        import pyarrow
+
         with path.open("wb") as raw, pyarrow.CompressedOutputStream(raw, "zstd") as stream:
             stream.write(content)
     rows = rows_of(path)
@@ -96,8 +97,9 @@ def test_csv_without_the_column(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+    import pyarrow.parquet as parquet
+
     path = tmp_path / "a.parquet"
     table = pyarrow.table({"text": [f"row {n}" for n in range(600)] + [None], "n": list(range(601))})
     parquet.write_table(table, path)
