@@ -1,6 +1,7 @@
 """The task producers call: ``alknet_firewall.screen``."""
 
 import logging
+import time
 import traceback
 from datetime import datetime
 from typing import Any
@@ -11,10 +12,14 @@ from celery.exceptions import Reject
 
 from schemas.names import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_SCREEN
 from tasks.process import runner
-from worker.errors import FirewallError
+from worker.errors import EngineStopped, FirewallError
 from worker.screening.jobs import Delivery
 
 log = logging.getLogger(__name__)
+
+
+BACK_OFF_S = 1.0
+"""Seconds before a job goes back, or a job that cannot be started (Redis is full) would circle at full speed."""
 
 
 class ScreeningTask(Task):
@@ -42,8 +47,11 @@ def screen(self: Task, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
     )
     try:
         results = runner().run(_job_of(args, kwargs), delivery)
+    except EngineStopped as error:
+        raise Reject(error.code, requeue=True) from None
     except FirewallError as error:
         log.warning("job goes back task=%s code=%s: %s", delivery.task_id, error.code, error.message)
+        time.sleep(BACK_OFF_S)
         raise Reject(error.code, requeue=True) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, the job goes back
         # The message of a foreign exception may quote the text; its type and place are enough.
@@ -53,6 +61,7 @@ def screen(self: Task, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
             *(delivery.task_id, type(error).__name__, place.filename, place.lineno),
         )
         sentry_sdk.capture_exception(error)
+        time.sleep(BACK_OFF_S)
         raise Reject("internal_error", requeue=True) from None
     if self.request.ignore_result:
         return []

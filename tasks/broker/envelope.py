@@ -12,6 +12,16 @@ from schemas.limits import MAX_MESSAGE_BYTES
 UNREADABLE = "unreadable"
 """Header of a message that stands in for what could not be read: why."""
 
+_HEADERS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("task", "id", "root_id", "parent_id", "group", "shadow", "eta", "expires"), str),
+    "retries": int,
+    "replaced_task_nesting": int,
+    "timelimit": list,
+    "stamps": dict,
+    "stamped_headers": list,
+}
+"""Types of the headers that Celery's worker acts on (message protocol 2); None is as good as absent."""
+
 _GZIP = "application/x-gzip"
 
 
@@ -57,14 +67,25 @@ def _opened(raw: bytes, size: int) -> dict[str, Any]:
         and isinstance(envelope.get("properties"), dict)
     ):
         raise _Unreadable("the element of the queue is no Celery message; send jobs with a Celery producer")
-    if not all(isinstance(envelope["headers"].get(name, ""), str) for name in ("task", "id")):
-        raise _Unreadable("the headers task and id are not text")
+    _check(envelope["headers"])
     envelope["body"] = _unpacked(
         _decoded(envelope["body"], envelope["properties"].get("body_encoding")),
         # Removed, or Kombu would unpack it without a bound.
         envelope["headers"].pop("compression", None),
     )
     return envelope
+
+
+def _check(headers: dict[str, Any]) -> None:
+    """Refuse headers that Celery would stumble over when it is too late to bury the message."""
+    for name, kinds in _HEADERS.items():
+        value = headers.get(name)
+        if value is None and name not in ("task", "id"):
+            continue
+        if name in headers and not isinstance(value, kinds):
+            raise _Unreadable(f"the header {name} has a wrong type; send jobs with a Celery producer")
+        if isinstance(value, str) and not value.isascii():
+            raise _Unreadable(f"the header {name} is not ASCII; send jobs with a Celery producer")
 
 
 def _decoded(body: str, encoding: object) -> bytes:

@@ -49,7 +49,9 @@ def ask(url: str) -> str:
     app = Celery("asking", broker=url, backend=url, set_as_current=False)
     with app:
         pending = app.send_task(TASK, args=[JOB], queue="screening", ignore_result=False)
-        return str(pending.get(timeout=30)[0]["verdict"])
+        verdict = str(pending.get(timeout=30)[0]["verdict"])
+        pending.forget()
+        return verdict
 
 
 def test_every_role_can_do_its_work(url: str, admin: Redis, tmp_path: Path) -> None:

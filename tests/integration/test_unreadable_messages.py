@@ -151,7 +151,7 @@ ELEMENTS = {
         ),
         "unpacks to more than",
     ),
-    "hostile headers": (envelope(MARKER, "utf-8", task=["alknet_firewall.screen"]), "are not text"),
+    "hostile headers": (envelope(MARKER, "utf-8", task=["alknet_firewall.screen"]), "header task has a wrong type"),
     "larger than a message may be": (b"x" * (MAX_MESSAGE_BYTES + 1), f"{MAX_MESSAGE_BYTES + 1} bytes"),
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,9 @@ VARIABLE = "CHAOS_STAGES"
 
 SHARE = 0.2
 """Share of calls that fail."""
+
+LIFE = 25
+"""Jobs a worker that dies before an acknowledgement publishes."""
 
 STAGES: dict[str, tuple[Any, str]] = {
     "decode": (tasks.screen, "_job_of"),
@@ -62,10 +66,13 @@ def _reset(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _die(original: Callable[..., Any]) -> Callable[..., Any]:
+    left = iter(range(LIFE))
+
     def then_die(*args: Any, **kwargs: Any) -> Any:
-        original(*args, **kwargs)
-        if random.random() < SHARE / 4:
-            os.kill(os.getpid(), 9)
+        published = original(*args, **kwargs)
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return published
 
     return then_die
 

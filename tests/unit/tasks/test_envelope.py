@@ -55,6 +55,7 @@ def test_anything_becomes_a_message_under_the_tag_it_was_taken_by(raw: bytes) ->
         assert made.body in (raw, None, b"")
     else:
         assert all(isinstance(made.headers.get(name, ""), str) for name in ("task", "id"))
+        assert str(made.headers.get("id", "")).isascii()
 
 
 def test_a_message_of_celery_is_taken_as_it_is() -> None:
@@ -85,6 +86,26 @@ def test_gzip_is_unpacked_once_and_within_a_bound(monkeypatch: pytest.MonkeyPatc
 )
 def test_other_compression_is_refused(raw: bytes, reason: str) -> None:
     assert reason in opened(raw)["headers"][UNREADABLE]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"id": "\ud83d"},
+        {"id": None},
+        {"shadow": ["x"]},
+        {"timelimit": "x"},
+        {"stamps": 1},
+        {"retries": "x"},
+        {"eta": 7},
+    ],
+    ids=str,
+)
+def test_headers_that_celery_would_stumble_over_are_refused(headers: dict[str, Any]) -> None:
+    assert (
+        f"the header {next(iter(headers))} "
+        in opened(message(**{"task": "t", "id": "i", **headers}))["headers"][UNREADABLE]
+    )
 
 
 def test_the_largest_job_fits_into_a_message() -> None:
