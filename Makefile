@@ -26,7 +26,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@echo "installing alknet-firewall with its development tools"
-	$(PIP) install --quiet --editable '.[torch,embedded,calibrate,dev]'
+	$(PIP) install --quiet --editable '.[torch,embedded,bulk,calibrate,dev]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo   ## watch real texts go through a real worker, from nothing
