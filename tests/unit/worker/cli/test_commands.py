@@ -126,6 +126,10 @@ def test_schema_prints_all() -> None:
     assert json.loads(invoke("schema").output) == {name: json_schema(name) for name in PUBLISHED}
 
 
+def test_schema_prints_the_asyncapi_document() -> None:
+    assert json.loads(invoke("schema", "--asyncapi").output)["asyncapi"] == "3.0.0"
+
+
 def test_unknown_schema_is_unusable_input() -> None:
     result = invoke("schema", "jobs")
     assert result.exit_code == 65
