@@ -15,6 +15,7 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import RedisError
 
+from schemas.names import STREAM_ALARMS, STREAM_RESULTS
 from tests.integration.chaos.engine import ALARMS
 from tests.integration.support import QUEUES, TASK, UNACKED
 
@@ -25,7 +26,17 @@ Key = tuple[str, str]
 
 @dataclass
 class Count:
-    """The figures of the last line; zero lost and zero duplicated is the promise."""
+    """The figures of the last line; zero lost and zero duplicated is the promise.
+
+    Attributes:
+        enqueued: Items of jobs that Redis took.
+        results: Results seen, one for every item.
+        lost: Items without a result, and flagged ones without an alarm.
+        duplicated: Results and alarms seen more than once.
+        dead_lettered: Entries of the dead-letter stream.
+        kills: Workers killed, or frozen until they were given up for dead.
+        worst_recovery_s: Longest time from a kill to the last result of what the worker held, Redis being up.
+    """
 
     enqueued: int = 0
     results: int = 0
@@ -53,10 +64,12 @@ class Ledger:
         self.redis = Redis.from_url(reader or url, decode_responses=True, protocol=2, socket_timeout=5)
         self._url = url
         self._app = self._producer()
-        self._sent: set[Key] = set()
+        self._open: set[Key] = set()
         self._seen: Counter[Key] = Counter()
+        self._flagged: set[Key] = set()
+        self._alarms: Counter[Key] = Counter()
         self.errors: Counter[str] = Counter()
-        self._last: dict[str, str] = {"firewall:results": "0"}
+        self._last: dict[str, str] = {STREAM_RESULTS: "0", STREAM_ALARMS: "0"}
         self._recovering: list[tuple[float, set[Key]]] = []
         self.outage = threading.Event()
         self.count = Count()
@@ -72,6 +85,9 @@ class Ledger:
         job_id = str(uuid.uuid4())
         texts = texts or [text() for _ in range(random.choice((1, 1, 1, 2, 5)))]
         items = [{"id": str(n), "text": content} for n, content in enumerate(texts)]
+        with self.lock:
+            self._open.update((job_id, item["id"]) for item in items)
+            self.count.enqueued += len(items)
         while True:
             try:
                 self._app.send_task(
@@ -84,11 +100,7 @@ class Ledger:
                 self._app = self._producer()
                 time.sleep(0.2)
             else:
-                break
-        with self.lock:
-            self._sent.update((job_id, item["id"]) for item in items)
-            self.count.enqueued += len(items)
-        return job_id
+                return job_id
 
     def collect(self, block_ms: int = 100) -> None:
         """Read what has been published since the last call."""
@@ -97,10 +109,7 @@ class Ledger:
             for stream, entries in reply:
                 for entry_id, fields in entries:
                     self._last[stream] = entry_id
-                    data = json.loads(fields["event"])["data"]
-                    self._seen[data["job_id"], data["item_id"]] += 1
-                    self.count.results += 1
-                    self.errors[data["error"]["code"] if data["error"] else data["verdict"]] += 1
+                    self._record(stream, json.loads(fields["event"])["data"])
         if self.outage.is_set():
             self._recovering.clear()  # how long Redis is away is not the worker's recovery
         now = time.monotonic()
@@ -109,6 +118,19 @@ class Ledger:
             if not keys:
                 self.count.worst_recovery_s = round(max(self.count.worst_recovery_s, now - begun), 2)
                 self._recovering.remove((begun, keys))
+
+    def _record(self, stream: str, data: dict[str, Any]) -> None:
+        key = data["job_id"], data["item_id"]
+        if stream == STREAM_ALARMS:
+            self._alarms[key] += 1
+            return
+        with self.lock:
+            self._open.discard(key)
+        self._seen[key] += 1
+        self.count.results += 1
+        self.errors[data["error"]["code"] if data["error"] else data["verdict"]] += 1
+        if data["verdict"] == "flagged":
+            self._flagged.add(key)
 
     def killed(self) -> None:
         """Note a kill: what is unacknowledged at this moment and has no result has to be recovered."""
@@ -125,8 +147,9 @@ class Ledger:
 
     @property
     def missing(self) -> int:
+        """Items that have no result yet."""
         with self.lock:
-            return len(self._sent - self._seen.keys())
+            return len(self._open)
 
     def control(self, command: str) -> list[dict[str, Any]]:
         """Ask the workers something over Celery's control channel."""
@@ -151,8 +174,8 @@ class Ledger:
             if not self.missing and self.idle():
                 break
         self.collect()
-        self.count.lost = self.missing
-        self.count.duplicated = sum(seen - 1 for seen in self._seen.values())
+        self.count.lost = self.missing + len(self._flagged - self._alarms.keys())
+        self.count.duplicated = sum(seen - 1 for seen in (*self._seen.values(), *self._alarms.values()))
         self.count.dead_lettered = int(self.redis.xlen("firewall:dead"))
         return self.count
 
