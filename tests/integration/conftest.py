@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -44,10 +44,16 @@ def producer(url: str) -> Iterator[Producer]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def new_url(redis_server: str) -> Callable[[], str]:
+    """Each call returns a database that nobody else uses."""
+    return lambda: f"{redis_server}/{next(_databases)}"
+
+
 @pytest.fixture
-def own_url(redis_server: str) -> str:
+def own_url(new_url: Callable[[], str]) -> str:
     """A database that nobody else uses."""
-    return f"{redis_server}/{next(_databases)}"
+    return new_url()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import base64
 import json
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,9 @@ class Ward:
 
 
 @pytest.fixture(scope="module")
-def module_ward(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+def module_ward(new_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     with ExitStack() as stack:
-        yield Ward(stack, f"{redis_server}/63", tmp_path_factory.mktemp("ward"))
+        yield Ward(stack, new_url(), tmp_path_factory.mktemp("ward"))
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ PUBLIC = "https://93.184.216.34/services/XQZPATH?token=XQZTOKEN"
 
 @pytest.fixture(autouse=True)
 def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console.out, "width", 200)
+    # Not the property: undoing that would fix the width found here for all later tests.
+    monkeypatch.setattr(console.out, "_width", 200)
 
 
 def added(url: str, *arguments: str) -> dict[str, str]:

@@ -145,7 +145,10 @@ def _rankings(measured: dict[str, Any]) -> Any:
     from rich.table import Table
 
     rates = list(measured["tpr_at_fpr"])
-    table = Table("method", "AUC", "95 % interval", *(f"detected at {float(rate):.1%}" for rate in rates))
+    table = Table()
+    table.add_column("method", no_wrap=True)
+    for heading in ("AUC", "95 % interval", *(f"detected at {float(rate):.1%}" for rate in rates)):
+        table.add_column(heading)
     table.caption, table.caption_justify = "thresholds of these rates are chosen on this file", "left"
     for name, found in {"codebook": measured, **measured.get("baselines", {})}.items():
         low, high = found["auc_interval"]
