@@ -59,7 +59,7 @@ chaos: $(VENV)/.dev   ## break workers and Redis for MINUTES and count lost and 
 	$(BIN)/python -m tests.integration.chaos --minutes $(MINUTES)
 
 codebook: $(VENV)/.dev ## fit a codebook from the project's own corpus alone
-	$(BIN)/alknet-firewall calibrate --train data/train --commercial-only --out codebook.safetensors
+	$(BIN)/alknet-firewall calibrate --train data/train --parts data/parts --commercial-only --out codebook.safetensors
 
 quality: $(VENV)/.dev ## measure the shipped codebook; DATA holds train, validation and ood files
 	$(BIN)/python -m worker.fitting.quality --data $(DATA)

@@ -1,6 +1,6 @@
 """Check the project's own corpus: row format, pairs, and sameness between rows.
 
-Usage: python data/check.py [FILE ...]        (default: every file of data/train/ and data/test/)
+Usage: python data/check.py [FILE ...]        (default: every file of data/train/, data/test/ and data/parts/)
 
 Sameness is the Jaccard similarity of word 3-grams (character 5-grams for texts under 12 words, or
 without spaces). Two rows that are not twins of one pair must stay under MAX_SIMILARITY, otherwise the
@@ -23,6 +23,8 @@ SIGNALS = {
     "obfuscation",
 }
 FIELDS = {"id", "text", "label", "signal", "family", "theme", "language", "pair", "license"}
+SLOTS = {"frames": 1, "overrides": 1, "plants": 0, "notes": 0}
+"""How often ``{goal}`` stands in a row of data/parts/."""
 MAX_SIMILARITY = 0.5
 MIN_WORDS_FOR_WORD_GRAMS = 12
 
@@ -48,6 +50,21 @@ def row_faults(row: dict[str, object], where: str) -> list[str]:
         faults.append(f"{where}: label {row['label']!r} does not fit signal {row['signal']!r}")
     if not isinstance(row["text"], str) or not row["text"].strip():
         faults.append(f"{where}: empty text")
+    return faults
+
+
+def part_faults(path: Path) -> list[str]:
+    """Faults of one file of parts: fields, slots, sameness; prints its count."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    faults = []
+    for number, row in enumerate(rows, start=1):
+        if set(row) != {"text", "theme"}:
+            faults.append(f"{path.name}:{number}: fields must be text and theme")
+        elif row["text"].count("{goal}") != SLOTS[path.stem]:
+            faults.append(f"{path.name}:{number}: {{goal}} must occur {SLOTS[path.stem]} times")
+    named = [{"id": f"{path.name}:{n}", "text": row["text"], "pair": ""} for n, row in enumerate(rows, start=1)]
+    faults += [f"{a} ~ {b}: similarity {s:.2f}" for s, a, b in near_duplicates(named)]
+    print(f"{path.stem:24} {'part':22} {len(rows):5}")
     return faults
 
 
@@ -77,10 +94,10 @@ def near_duplicates(rows: list[dict[str, str]]) -> list[tuple[float, str, str]]:
 
 def main(paths: list[Path]) -> int:
     """Print what is wrong and a count by family; return the exit status."""
-    faults: list[str] = []
+    faults = [fault for path in paths if path.stem in SLOTS for fault in part_faults(path)]
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
-    for path in paths:
+    for path in (path for path in paths if path.stem not in SLOTS):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             row = json.loads(line)
             where = f"{path.name}:{number}"
@@ -113,4 +130,4 @@ def main(paths: list[Path]) -> int:
 
 if __name__ == "__main__":
     given = [Path(argument) for argument in sys.argv[1:]]
-    sys.exit(main(given or sorted(Path(__file__).parent.glob("t*/*.jsonl"))))
+    sys.exit(main(given or sorted(Path(__file__).parent.glob("*/*.jsonl"))))

@@ -20,6 +20,14 @@ def calibrate(
     validation: Annotated[
         list[Path] | None, typer.Option(help="Rows to measure the result on; never fitted on.", exists=True)
     ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory with frames, overrides, plants and notes (see data/README.md) to compose more rows of.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model id or directory; default FIREWALL_MODEL.")] = None,
     revision: Annotated[str | None, typer.Option(help="40-hex commit of the model.")] = None,
     layers: Annotated[
@@ -50,6 +58,7 @@ def calibrate(
     """
     from worker.codebook.format import save_codebook
     from worker.fitting.adapter import AdapterPlan
+    from worker.fitting.compose import part_files, read_parts
     from worker.fitting.dataset import data_files, file_sha256, read_rows
     from worker.fitting.fit import calibrate as fit
     from worker.fitting.plan import CalibrationPlan, default_layers
@@ -78,9 +87,11 @@ def calibrate(
             training=TrainingPlan(epochs=epochs, seed=seed),
             adapter=AdapterPlan(rank=adapter_rank, epochs=adapter_epochs, seed=seed),
         )
-        data: list[dict[str, object]] = [{"file": path.name, "sha256": file_sha256(path)} for path in data_files(train)]
+        sources = [*data_files(train), *(part_files(parts) if parts else [])]
+        read = read_parts(parts) if parts else None
+        data: list[dict[str, object]] = [{"file": path.name, "sha256": file_sha256(path)} for path in sources]
         with progress_bars() as bars:
-            codebook = fit(files, rows, plan, cache=cache, progress=opener(bars), data=data)
+            codebook = fit(files, rows, plan, cache=cache, progress=opener(bars), parts=read, data=data)
         fingerprint = save_codebook(codebook, out_file)
     size = out_file.stat().st_size
     out.print(

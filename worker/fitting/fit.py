@@ -18,6 +18,7 @@ from worker.codebook.splines import fit_survival
 from worker.errors import InvalidField
 from worker.fitting.activations import fit_basis, project
 from worker.fitting.adapter import train_adapter
+from worker.fitting.compose import Parts, compose
 from worker.fitting.dataset import LabelledText, held_out, source_group
 from worker.fitting.disguise import disguise
 from worker.fitting.golden import GOLDEN_TEXTS
@@ -45,6 +46,7 @@ def calibrate(
     *,
     cache: Path,
     progress: Progress,
+    parts: Parts | None = None,
     data: Sequence[dict[str, object]] = (),
 ) -> Codebook:
     """Fit a codebook.
@@ -55,6 +57,7 @@ def calibrate(
         plan: The choices.
         cache: Directory for activations; a second run over the same data starts from them.
         progress: Opens progress bars.
+        parts: What to compose more rows of, beside those that are fitted on.
         data: What is known of the files the rows came from; kept in the provenance.
 
     Returns:
@@ -63,7 +66,10 @@ def calibrate(
     Raises:
         InvalidField: Rows lack labels, or there are too few benign ones to calibrate on.
     """
-    fitted, benign = (part + disguise(part, plan.disguised_share) for part in _split(rows, plan))
+    split = _split(rows, plan)
+    fitted, benign = (part + disguise(part, plan.disguised_share) for part in split)
+    if parts:
+        fitted += compose(split[0], parts, plan.composed_pairs, plan.training.seed)
     model = TruncatedModel(files, plan.layers, dtype=plan.activation_dtype)
     if plan.window > model.max_tokens:
         raise InvalidField(f"a window of {plan.window} tokens, the model takes {model.max_tokens}", field="window")

@@ -19,6 +19,7 @@ class CalibrationPlan:
         strata: Borders of the length strata, in tokens.
         calibration_share: Share of the benign rows kept from the probes for the benign distributions.
         disguised_share: Share of the short rows, for fitting and for calibration, added again in a disguise.
+        composed_pairs: Pairs of rows composed of parts, of each kind; see ``compose``.
         basis_documents: Documents the basis is fitted on.
         max_windows: Windows of one document used for training, evenly spaced; scoring always uses all.
         dtype: Arithmetic the worker will use; the benign distributions and golden scores are taken in it.
@@ -36,6 +37,7 @@ class CalibrationPlan:
     strata: tuple[int, ...] = (8, 32, 128, 384)
     calibration_share: float = 0.25
     disguised_share: float = 0.08
+    composed_pairs: int = 2000
     basis_documents: int = 1500
     max_windows: int = 4
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -104,13 +104,32 @@ def window_logits(
     Returns:
         float32 ``(n_windows, n_signals)``.
     """
+    return attention_logits(z @ queries_then_values(query, value).T, mask, bias)
+
+
+def queries_then_values(query: "torch.Tensor", value: "torch.Tensor") -> "torch.Tensor":
+    """Return all heads' queries, then their values, ``(2 * n_signals * n_heads, rank)``."""
     import torch
 
-    signals, heads, rank = query.shape
-    both = torch.cat([query.reshape(-1, rank), value.reshape(-1, rank)])
-    queries, values = torch.tensor_split(z @ both.T, 2, dim=-1)
+    return torch.cat([query.flatten(0, 1), value.flatten(0, 1)])
+
+
+def attention_logits(queries_values: "torch.Tensor", mask: "torch.Tensor", bias: "torch.Tensor") -> "torch.Tensor":
+    """Return the logits of padded windows from their tokens' queries and values.
+
+    Args:
+        queries_values: float32 ``(n_windows, length, 2 * n_signals * n_heads)``.
+        mask: Tokens that exist, bool ``(n_windows, length)``.
+        bias: ``(n_signals,)``.
+
+    Returns:
+        float32 ``(n_windows, n_signals)``.
+    """
+    import torch
+
+    queries, values = torch.tensor_split(queries_values, 2, dim=-1)
     attention = queries.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=1)
-    pooled = (attention * values).sum(dim=1).view(-1, signals, heads)
+    pooled = (attention * values).sum(dim=1).view(len(mask), len(bias), -1)
     logits: torch.Tensor = pooled.sum(dim=-1) + bias
     return logits
 
