@@ -36,7 +36,7 @@ def calibrate(
     ] = None,
     rank: Annotated[int, typer.Option(help="Directions of the basis.", min=4)] = 256,
     window: Annotated[int, typer.Option(help="Tokens of a window.", min=16)] = 256,
-    overlap: Annotated[int, typer.Option(help="Tokens two windows share.", min=0)] = 64,
+    overlap: Annotated[int, typer.Option(help="Tokens two windows share.", min=0)] = 32,
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Arithmetic the workers will use.")] = "float32",
     commercial_only: Annotated[
         bool, typer.Option(help="Leave out rows whose license field forbids commercial use or states none.")

@@ -56,7 +56,7 @@ class AdapterPlan:
     dropout: float = 0.1
     attack_windows: int = 2
     benign_windows: int = 1
-    source_rows: int = 500
+    source_rows: int = 400
     batch_tokens: int = 4096
     seed: int = 20_261_122
 

@@ -33,7 +33,7 @@ class CalibrationPlan:
     layers: tuple[int, ...]
     rank: int = 256
     window: int = 256
-    overlap: int = 64
+    overlap: int = 32
     strata: tuple[int, ...] = (8, 32, 128, 384)
     calibration_share: float = 0.25
     disguised_share: float = 0.08
