@@ -56,7 +56,7 @@ class AdapterPlan:
     dropout: float = 0.1
     attack_windows: int = 2
     benign_windows: int = 1
-    source_rows: int = 400
+    source_rows: int = 300
     batch_tokens: int = 4096
     seed: int = 20_261_122
 
@@ -186,9 +186,7 @@ def _half(parameter: Any) -> npt.NDArray[np.float16]:
     return np.asarray(parameter.detach().numpy(), dtype=np.float16)
 
 
-def _project(
-    model: TruncatedModel, batch: WindowBatch, matrix: "torch.Tensor"
-) -> "tuple[torch.Tensor, torch.Tensor]":
+def _project(model: TruncatedModel, batch: WindowBatch, matrix: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
     """Return the product of the layers' activations, side by side, with a matrix, with its graph, and the mask."""
     parts = dict(zip(model.layers, matrix.split(model.hidden), strict=True))
     kept: list[torch.Tensor] = []

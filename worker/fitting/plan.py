@@ -37,7 +37,7 @@ class CalibrationPlan:
     strata: tuple[int, ...] = (8, 32, 128, 384)
     calibration_share: float = 0.25
     disguised_share: float = 0.08
-    composed_pairs: int = 2000
+    composed_pairs: int = 1200
     basis_documents: int = 1500
     max_windows: int = 4
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.cli.console import opener, progress_bars
+from worker.codebook.shipped import codebook_path
 from worker.codebook.splines import MIN_GROUP
 from worker.fitting.adapter import AdapterPlan
 from worker.fitting.baselines import counts_as_attack, fit_baselines
+from worker.fitting.cost import Cost, measure_cost
+from worker.fitting.cost import render as render_cost
 from worker.fitting.dataset import LabelledText, read_rows, source_group
 from worker.fitting.evaluate import screen_rows
 from worker.fitting.fit import Progress
@@ -25,7 +28,7 @@ from worker.fitting.leave_out import leave_groups_out
 from worker.fitting.leave_out_report import render as render_left_out
 from worker.fitting.measure import auc, bootstrap, tpr_at, wilson
 from worker.fitting.recalibrate_report import render as render_recalibrated
-from worker.screening.assets import load_codebook_and_model, make_tokenizer
+from worker.screening.assets import load_codebook_and_model, make_tokenizer, make_torch_encoder
 from worker.screening.loading import load_screener
 from worker.screening.screener import Finding
 from worker.settings import load_settings
@@ -78,11 +81,24 @@ def main() -> None:
         left_out = _left_out(train, chosen.cache, opener(bars), full=chosen.full)
     codebook, _ = load_codebook_and_model(load_settings())
     screened = {name: list(zip(scored.rows, scored.findings, strict=True)) for name, scored in ours.items()}
-    parts = [render(ours, {"codebook": ours, **baselines}), *render_recalibrated(codebook, screened), *left_out]
+    parts = [
+        render(ours, {"codebook": ours, **baselines}),
+        *render_cost(_cost([row.text for row in ours["validation"].rows[:400]])),
+        *render_recalibrated(codebook, screened),
+        *left_out,
+    ]
     text = "\n".join(parts)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(text, encoding="utf-8")
     print(text)  # noqa: T201
+
+
+def _cost(texts: Sequence[str]) -> Cost:
+    settings = load_settings()
+    codebook, files = load_codebook_and_model(settings)
+    encoder = make_torch_encoder(codebook, files, settings, codebook.header.model.dtype)
+    path = codebook_path(settings.model, settings.codebook)
+    return measure_cost(path, codebook, make_tokenizer(codebook, files), encoder, texts)
 
 
 def _harmless(path: Path) -> list[LabelledText]:
