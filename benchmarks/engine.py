@@ -18,6 +18,7 @@ from worker.model.encoder import Encoder, WindowBatch
 from worker.model.hub import resolve_model
 from worker.model.onnx_encoder import OnnxEncoder
 from worker.model.onnx_export import export_graph, quantised
+from worker.model.parallel_encoder import ParallelEncoder
 from worker.model.torch_encoder import TorchEncoder, TruncatedModel
 from worker.model.windows import Window
 from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_tokenizer
@@ -34,7 +35,7 @@ def measure(settings: Settings, *, texts: int, rounds: int, smollm2_tokens: int,
     report: dict[str, Any] = {"ratios": {}, "absolute": {}}
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     encoders, batches = _minilm(settings, texts, dtypes)
-    smollm2, smollm2_batches = _smollm2(smollm2_tokens, dtypes)
+    smollm2, smollm2_batches = _smollm2(smollm2_tokens, dtypes, arithmetic_threads(settings))
     runs: dict[str, Callable[[], float]] = {
         f"peak {dtype}": lambda dtype=dtype: matrix_peak(getattr(torch, dtype)) / 1e9 for dtype in dtypes
     }
@@ -89,6 +90,10 @@ def _operations(model: TruncatedModel) -> tuple[float, float]:
     return 2.0 * linear, 4.0 * model.hidden * len(model.stack)
 
 
+def _parallel(encoder: Encoder, threads: int) -> Encoder:
+    return ParallelEncoder(encoder, threads, torch.set_num_threads)
+
+
 def _minilm(settings: Settings, texts: int, dtypes: list[str]) -> tuple[dict[str, Measured], list[WindowBatch]]:
     codebook, files = load_codebook_and_model(settings)
     tokenizer = make_tokenizer(codebook, files)
@@ -100,16 +105,16 @@ def _minilm(settings: Settings, texts: int, dtypes: list[str]) -> tuple[dict[str
     encoders: dict[str, Measured] = {}
     for dtype in dtypes:
         model = TruncatedModel(files, layers, dtype=dtype, adapter=codebook.adapter)
-        encoders[f"torch {dtype}"] = (TorchEncoder(model, probe), *_operations(model))
+        encoders[f"torch {dtype}"] = (_parallel(TorchEncoder(model, probe), threads), *_operations(model))
     source = TruncatedModel(files, layers, adapter=codebook.adapter)
     operations = _operations(source)
     graph = export_graph(source, probe, window=tokenizer.size)
-    encoders["onnx float32"] = (OnnxEncoder(graph, dtype="float32", threads=threads), *operations)
-    encoders["onnx int8"] = (OnnxEncoder(quantised(graph), dtype="int8", threads=threads), *operations)
+    for dtype, model_file in (("float32", graph), ("int8", quantised(graph))):
+        encoders[f"onnx {dtype}"] = (_parallel(OnnxEncoder(model_file, dtype=dtype, threads=1), threads), *operations)
     return encoders, _batches(windows, settings.batch_tokens)
 
 
-def _smollm2(tokens: int, dtypes: list[str]) -> tuple[dict[str, Measured], list[WindowBatch]]:
+def _smollm2(tokens: int, dtypes: list[str], threads: int) -> tuple[dict[str, Measured], list[WindowBatch]]:
     """Return SmolLM2-135M's architecture with random weights: what it costs does not depend on them."""
     from transformers import LlamaConfig, LlamaModel
 
@@ -133,7 +138,8 @@ def _smollm2(tokens: int, dtypes: list[str]) -> tuple[dict[str, Measured], list[
         for dtype in dtypes:
             for depth, layers in PROBED.items():
                 model = TruncatedModel(files, layers, dtype=dtype)
-                encoders[f"torch {dtype} {depth}"] = (TorchEncoder(model, _random_probe(layers)), *_operations(model))
+                encoder = _parallel(TorchEncoder(model, _random_probe(layers)), threads)
+                encoders[f"torch {dtype} {depth}"] = (encoder, *_operations(model))
     random = np.random.default_rng(1)
     windows, left = [], tokens
     for length in mixed_lengths(1000):

@@ -6,8 +6,7 @@ from pathlib import Path
 from worker.errors import InvalidField
 from worker.model.encoder import Encoder
 from worker.model.exported import load_export
-from worker.model.onnx_encoder import OnnxEncoder
-from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_tokenizer, make_torch_encoder
+from worker.screening.assets import load_codebook_and_model, make_onnx_encoder, make_tokenizer, make_torch_encoder
 from worker.screening.drift import Drift, compare
 from worker.settings import Settings
 
@@ -36,7 +35,7 @@ def check_other(settings: Settings, texts: Sequence[str], *, dtype: str, export:
     other: Encoder
     if export is not None:
         loaded = load_export(export)
-        other = OnnxEncoder(loaded.graph, dtype=loaded.manifest.dtype, threads=arithmetic_threads(settings))
+        other = make_onnx_encoder(loaded.graph, settings, loaded.manifest.dtype)
     else:
         other = make_torch_encoder(codebook, files, settings, dtype)
     return other.name, compare(reference, other, codebook, tokenizer, kept)

@@ -9,10 +9,9 @@ from worker.fitting.arithmetic import calibration_rows, in_arithmetic
 from worker.fitting.dataset import LabelledText
 from worker.fitting.fit import Progress
 from worker.model.exported import ExportDtype, Manifest, save_export
-from worker.model.onnx_encoder import OnnxEncoder
 from worker.model.onnx_export import export_graph, made_with, quantised, require_exporter
 from worker.model.torch_encoder import TruncatedModel, use_threads
-from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_tokenizer
+from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_onnx_encoder, make_tokenizer
 from worker.screening.drift import Drift, check_golden
 from worker.settings import Settings
 
@@ -45,8 +44,7 @@ def export_encoder(
         GoldenDrift: The graph does not reproduce the codebook.
     """
     require_exporter()
-    threads = arithmetic_threads(settings)
-    use_threads(threads)
+    use_threads(arithmetic_threads(settings))
     codebook, files = load_codebook_and_model(settings)
     benign: list[LabelledText] = []
     if dtype == "int8":
@@ -63,7 +61,7 @@ def export_encoder(
     graph = export_graph(model, fold(codebook.basis, codebook.probe, layers), window=tokenizer.size)
     if dtype == "int8":
         graph = quantised(graph)
-    encoder = OnnxEncoder(graph, dtype=dtype, threads=threads)
+    encoder = make_onnx_encoder(graph, settings, dtype)
     served = codebook
     if dtype == "int8":
         served = in_arithmetic(codebook, tokenizer, encoder, benign, backend="onnx", dtype=dtype, progress=progress)

@@ -6,6 +6,7 @@ the final norm: here it has not.
 """
 
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,10 @@ class TruncatedModel:
         self.max_tokens = int(getattr(config, "max_position_embeddings", 1 << 30))
         self.model = self._load(files, config)
         self.stack = _find_blocks(self.model, max(layers))
-        self.blocks = {layer: self.stack[layer - 1] for layer in layers}
+        # One capture for each thread: windows may run through the blocks in several threads at once.
+        self._current = threading.local()
+        for layer in layers:
+            self.stack[layer - 1].register_forward_hook(self._hook_of(layer))
         _bypass_final_norm(self.model)
         merge(self.model, adapter or {})
 
@@ -131,9 +135,20 @@ class TruncatedModel:
         return torch.from_numpy(batch.ids).to(self.device), torch.from_numpy(batch.mask).to(self.device)
 
     def forward(self, ids: "torch.Tensor", mask: "torch.Tensor", capture: Capture) -> None:
-        """Run the blocks on tensors; see ``run``."""
-        with _hooks(self.blocks, capture):
+        """Run the blocks on tensors; see ``run``. Several threads may do so at once."""
+        self._current.capture = capture
+        try:
             self.model(input_ids=ids, attention_mask=mask.long(), **self._keywords())
+        finally:
+            self._current.capture = None
+
+    def _hook_of(self, layer: int) -> Callable[[Any, Any, Any], None]:
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            capture = getattr(self._current, "capture", None)
+            if capture is not None:
+                capture(layer, output[0] if isinstance(output, tuple) else output)
+
+        return hook
 
     def activations(self, batch: WindowBatch) -> FloatArray:
         """Return the layers' activations side by side, float32 ``(n_windows, length, n_layers * hidden)``.
@@ -228,22 +243,6 @@ def _bypass_final_norm(model: "nn.Module") -> None:
     for name in ("norm", "ln_f", "final_layer_norm"):
         if isinstance(getattr(model, name, None), nn.Module):
             setattr(model, name, nn.Identity())
-
-
-@contextmanager
-def _hooks(blocks: "dict[int, nn.Module]", capture: Capture) -> Iterator[None]:
-    def hook_of(layer: int) -> Callable[[Any, Any, Any], None]:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            capture(layer, output[0] if isinstance(output, tuple) else output)
-
-        return hook
-
-    handles = [block.register_forward_hook(hook_of(layer)) for layer, block in blocks.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

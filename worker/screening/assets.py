@@ -11,6 +11,8 @@ from worker.hardware import available_cores
 from worker.model.encoder import Encoder
 from worker.model.exported import CODEBOOK, Export, load_export
 from worker.model.hub import ModelFiles, resolve_model
+from worker.model.onnx_encoder import OnnxEncoder
+from worker.model.parallel_encoder import ParallelEncoder
 from worker.model.windows import WindowTokenizer
 from worker.settings import Settings
 
@@ -79,10 +81,29 @@ def make_torch_encoder(codebook: Codebook, files: ModelFiles, settings: Settings
     """
     from worker.model.torch_encoder import TorchEncoder, TruncatedModel, use_threads
 
-    use_threads(arithmetic_threads(settings))
+    threads = arithmetic_threads(settings)
+    use_threads(threads)
     layers = codebook.header.model.layers
     model = TruncatedModel(files, layers, dtype=dtype, device=settings.device, adapter=codebook.adapter)
-    return TorchEncoder(model, fold(codebook.basis, codebook.probe, layers))
+    encoder = TorchEncoder(model, fold(codebook.basis, codebook.probe, layers))
+    return ParallelEncoder(encoder, threads, use_threads) if settings.device == "cpu" and threads > 1 else encoder
+
+
+def make_onnx_encoder(graph: bytes, settings: Settings, dtype: str) -> Encoder:
+    """Return the onnxruntime backend.
+
+    Args:
+        graph: See ``OnnxEncoder``.
+        settings: Threads.
+        dtype: Arithmetic of the graph.
+
+    Raises:
+        MissingExtra: onnxruntime is not installed.
+        ExportInvalid: onnxruntime does not take the graph, or it is none of ours.
+    """
+    threads = arithmetic_threads(settings)
+    encoder = OnnxEncoder(graph, dtype=dtype, threads=1)
+    return ParallelEncoder(encoder, threads) if threads > 1 else encoder
 
 
 def load_wanted_export(settings: Settings) -> Export:

@@ -16,9 +16,9 @@ from worker.hardware import has_bfloat16
 from worker.model.encoder import Encoder, WindowBatch
 from worker.model.windows import WindowTokenizer
 from worker.screening.assets import (
-    arithmetic_threads,
     load_codebook_and_model,
     load_wanted_export,
+    make_onnx_encoder,
     make_tokenizer,
     make_torch_encoder,
 )
@@ -162,15 +162,13 @@ def _onnx_candidates(settings: Settings) -> Iterator[tuple[str, Load]]:
         return
 
     def load() -> Backend:
-        from worker.model.onnx_encoder import OnnxEncoder
-
         export = load_wanted_export(settings)
         dtype = export.manifest.dtype
         if settings.dtype not in ("auto", dtype):
             raise ExportInvalid(f"{export.directory} was exported in {dtype}, FIREWALL_DTYPE is {settings.dtype}")
         window = export.codebook.header.window
         tokenizer = WindowTokenizer(export.tokenizer, size=window.size, overlap=window.overlap)
-        encoder = OnnxEncoder(export.graph, dtype=dtype, threads=arithmetic_threads(settings))
+        encoder = make_onnx_encoder(export.graph, settings, dtype)
         return Backend(encoder, export.codebook, tokenizer, f"{export.manifest.model} (export)")
 
     yield "onnx", load

@@ -1,11 +1,9 @@
 """The engine: one thread that runs forward passes over windows of all jobs in flight.
 
 Task threads submit a document's windows and wait on a future. The engine dispatches as soon as it is
-free, so batches grow by themselves while it is busy. A batch that fails is bisected until the poison
-window stands alone; only its document fails.
+free, so batches grow by themselves while it is busy.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -16,13 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.errors import EngineStopped, ForwardFailed, Overloaded
-from worker.model.encoder import Encoder, FloatArray, WindowBatch
+from worker.errors import EngineStopped, Overloaded
+from worker.model.encoder import Encoder, FloatArray
 from worker.model.windows import Window
-from worker.screening.batching import HORIZON, plan_batch
+from worker.screening.batching import HORIZON, length_sorted_batches, plan_batch
+from worker.screening.forward import EngineStats, Entry, Explanation, Forward
 from worker.screening.request import Request
-
-log = logging.getLogger(__name__)
 
 SUBMIT_TIMEOUT_S = 60.0
 """How long an interactive job waits for room before it reports overload."""
@@ -48,20 +45,6 @@ class EngineLimits:
     bulk_share: float = 0.1
 
 
-@dataclass
-class EngineStats:
-    """Counters since the start; read by metrics and the demo's line of figures."""
-
-    batches: int = 0
-    windows: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    busy_s: float = 0.0
-
-
-_Entry = tuple[Request, int]
-
-
 class Engine:
     """Batches windows across threads and runs the encoder on them.
 
@@ -70,21 +53,16 @@ class Engine:
         n_signals: Columns of its scores.
         limits: See ``EngineLimits``.
 
-    Attributes:
-        stats: Counters since the start.
-        busy_since: ``time.monotonic()`` at which the forward pass in progress began; None between passes.
     """
 
     def __init__(self, encoder: Encoder, n_signals: int, limits: EngineLimits):
-        self._encoder = encoder
         self._n_signals = n_signals
         self._limits = limits
-        self.stats = EngineStats()
-        self.busy_since: float | None = None
+        self._forward = Forward(encoder, n_signals)
         self._changed = threading.Condition()
-        self._interactive: deque[_Entry] = deque()
-        self._bulk: deque[_Entry] = deque()
-        self._explanations: deque[tuple[Window, Future[FloatArray]]] = deque()
+        self._interactive: deque[Entry] = deque()
+        self._bulk: deque[Entry] = deque()
+        self._explanations: deque[Explanation] = deque()
         # Each class has room of its own, so that bulk never keeps interactive work out.
         self._waiting_tokens = {False: 0, True: 0}
         self._preparing = 0
@@ -158,6 +136,16 @@ class Engine:
                 self._changed.notify_all()
 
     @property
+    def stats(self) -> EngineStats:
+        """Counters since the start."""
+        return self._forward.stats
+
+    @property
+    def busy_since(self) -> float | None:
+        """``time.monotonic()`` at which the forward pass in progress began; None between passes."""
+        return self._forward.busy_since
+
+    @property
     def alive(self) -> bool:
         """Whether the engine's thread still runs."""
         return self._thread.is_alive()
@@ -174,21 +162,19 @@ class Engine:
             raise EngineStopped("the engine is shutting down; the job returns to the queue")
 
     def _run(self) -> None:
-        explanations: list[tuple[Window, Future[FloatArray]]] = []
-        entries: list[_Entry] = []
+        explanations: list[Explanation] = []
+        entries: list[Entry] = []
         try:
             while (work := self._next()) is not None:
                 explanations, entries = work
-                for window, future in explanations:
-                    if future.set_running_or_notify_cancel():
-                        self._explain(window, future)
+                self._explain([entry for entry in explanations if entry[1].set_running_or_notify_cancel()])
                 if entries:
-                    self._score(entries)
+                    self._forward.score(entries)
         finally:
             # Also when the thread dies of something unforeseen: nobody may wait for ever.
             self._abandon([request.future for request, _ in entries] + [future for _, future in explanations])
 
-    def _next(self) -> tuple[list[tuple[Window, "Future[FloatArray]"]], list[_Entry]] | None:
+    def _next(self) -> tuple[list[Explanation], list[Entry]] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._explanations or self._interactive or self._bulk)
             if self._stopping:
@@ -210,13 +196,13 @@ class Engine:
         ):
             self._changed.wait(left)
 
-    def _take(self) -> list[_Entry]:
+    def _take(self) -> list[Entry]:
         """Remove the next batch from its queue. Called with the lock held."""
         queue = self._choose_queue()
         chosen = set(plan_batch(self._oldest_lengths(queue), self._limits.batch_tokens))
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         if chosen:
-            kept: list[_Entry] = []
+            kept: list[Entry] = []
             for position in range(max(chosen) + 1):
                 (entries if position in chosen else kept).append(queue.popleft())
             queue.extendleft(reversed(kept))
@@ -224,7 +210,7 @@ class Engine:
         self._changed.notify_all()
         return [(r, i) for r, i in entries if not r.future.done()]
 
-    def _oldest_lengths(self, queue: deque[_Entry]) -> list[int]:
+    def _oldest_lengths(self, queue: deque[Entry]) -> list[int]:
         """Return the lengths of as many windows as the planner looks at."""
         lengths: list[int] = []
         total = 0
@@ -235,7 +221,7 @@ class Engine:
                 break
         return lengths
 
-    def _choose_queue(self) -> deque[_Entry]:
+    def _choose_queue(self) -> deque[Entry]:
         if not (self._interactive and self._bulk):
             return self._interactive or self._bulk
         self._bulk_credit += self._limits.bulk_share
@@ -244,57 +230,10 @@ class Engine:
             return self._bulk
         return self._interactive
 
-    def _score(self, entries: list[_Entry]) -> None:
-        start = time.perf_counter()
-        try:
-            batch = WindowBatch.of([request.windows[position] for request, position in entries])
-            with self._busy():
-                logits = self._encoder.score(batch)
-            if logits.shape != (len(entries), self._n_signals):
-                raise ValueError("the forward pass gave another shape")
-            if not np.isfinite(logits).all():
-                raise FloatingPointError("the forward pass gave NaN or infinity")
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises, only the poison may fail
-            self._bisect(entries, error)
-            return
-        self._count(batch, time.perf_counter() - start)
-        for (request, position), row in zip(entries, logits, strict=True):
-            request.put(position, row)
-
-    def _bisect(self, entries: list[_Entry], error: Exception) -> None:
-        if len(entries) > 1:
-            middle = len(entries) // 2
-            self._score(entries[:middle])
-            self._score(entries[middle:])
-            return
-        # The exception's own message may quote the input; its type says enough.
-        log.error("forward pass failed on one window: %s", type(error).__name__)
-        entries[0][0].fail(
-            ForwardFailed(f"the model failed on this text ({type(error).__name__}); report it with the model's name")
-        )
-
-    def _explain(self, window: Window, future: "Future[FloatArray]") -> None:
-        try:
-            with self._busy():
-                shares = self._encoder.attribute(WindowBatch.of([window]))[0]
-            future.set_result(shares)
-        except Exception as error:  # noqa: BLE001 - as in _score
-            future.set_exception(ForwardFailed(f"no evidence: the model failed ({type(error).__name__})"))
-
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        self.busy_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self.busy_since = None
-
-    def _count(self, batch: WindowBatch, seconds: float) -> None:
-        self.stats.batches += 1
-        self.stats.windows += batch.ids.shape[0]
-        self.stats.tokens += int(batch.mask.sum())
-        self.stats.padded_tokens += batch.ids.size
-        self.stats.busy_s += seconds
+    def _explain(self, explanations: list[Explanation]) -> None:
+        lengths = [len(window) for window, _ in explanations]
+        for batch in length_sorted_batches(lengths, self._limits.batch_tokens):
+            self._forward.attribute([explanations[i] for i in batch])
 
     def _abandon(self, in_hand: "list[Future[FloatArray]]") -> None:
         """Fail what is in hand and what waits, and let nothing in any more."""

@@ -1,6 +1,7 @@
 """The truncated forward pass equals the full model's, for a decoder and an encoder."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,10 +199,23 @@ def test_decoder_keeps_no_cache(tiny_llama: Path, forward_keywords: list[dict[st
     assert all(keywords.get("past_key_values") is None for keywords in forward_keywords)
 
 
-def test_no_hook_is_left_behind(files: ModelFiles, windows: list[Window]) -> None:
+def test_threads_at_once_get_their_own_activations(files: ModelFiles, encoder: TorchEncoder) -> None:
+    draw = np.random.default_rng(5)
+    batches = [
+        WindowBatch.of([Window(draw.integers(3, 30, n).astype(np.int32), 0, n) for _ in range(3)]) for n in range(3, 23)
+    ]
+    alone = [encoder.score(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for expected, got in zip(alone, pool.map(encoder.score, batches), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_is_captured_after_a_pass(files: ModelFiles, windows: list[Window]) -> None:
     model = TruncatedModel(files, (1, 2))
-    model.activations(WindowBatch.of(windows))
-    assert all(not block._forward_hooks for block in blocks_of(model.model))
+    seen: list[int] = []
+    model.run(WindowBatch.of(windows), lambda layer, _hidden: seen.append(layer))
+    model.model(input_ids=model.tensors(WindowBatch.of(windows))[0])
+    assert seen == [1, 2]
 
 
 def test_no_gradient_is_kept(files: ModelFiles) -> None:

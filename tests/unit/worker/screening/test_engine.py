@@ -260,6 +260,51 @@ def test_failed_explanation_is_an_error_of_its_own(make: Make) -> None:
     assert engine.submit([window_of(4)]).result(3)[0, 0] == 4
 
 
+class Explaining(FakeEncoder):
+    """Remembers how many windows it explained at once, and fails on poison."""
+
+    def __init__(self) -> None:
+        super().__init__(WEIGHTS)
+        self.explained: list[int] = []
+
+    def attribute(self, batch: WindowBatch) -> FloatArray:
+        self.explained.append(len(batch.ids))
+        if POISON in batch.ids:
+            raise RuntimeError("poison")
+        return super().attribute(batch)
+
+
+def test_explanations_that_wait_together_share_a_batch(make: Make) -> None:
+    encoder = Explaining()
+    engine = make(encoder)
+    blocked(encoder, engine)
+    futures = [engine.explain(window_of(*[3] * length)) for length in (4, 4, 4)]
+    encoder.open.set()
+    assert [future.result(10).shape[0] for future in futures] == [4, 4, 4]
+    assert encoder.explained == [3]
+
+
+def test_one_failed_explanation_leaves_the_others(make: Make) -> None:
+    encoder = Explaining()
+    engine = make(encoder)
+    blocked(encoder, engine)
+    futures = [engine.explain(window_of(number)) for number in (3, POISON, 5)]
+    encoder.open.set()
+    assert isinstance(futures[1].exception(10), ForwardFailed)
+    assert [futures[n].result(10)[0, 0] for n in (0, 2)] == [3, 5]
+
+
+def test_padding_is_cut_from_explanations(make: Make) -> None:
+    encoder = Explaining()
+    engine = make(encoder)
+    blocked(encoder, engine)
+    lengths = (20, 19, 20)
+    futures = [engine.explain(window_of(*[3] * length)) for length in lengths]
+    encoder.open.set()
+    assert [len(future.result(10)) for future in futures] == list(lengths)
+    assert encoder.explained == [3]
+
+
 def test_cancelled_document_does_not_stop_the_engine(make: Make) -> None:
     encoder = FakeEncoder(WEIGHTS, poison=[POISON])
     engine = make(encoder)
