@@ -1,6 +1,5 @@
 """The fastest backend that proves itself serves; the log says which and why."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +18,24 @@ from worker.screening.drift import Drift
 from worker.settings import Settings, load_settings
 
 
+class Clock:
+    """Stands in for the module ``time``: only an encoder's passes take any."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
 class Timed(FakeEncoder):
     """An encoder with a speed."""
 
-    def __init__(self, name: str, seconds: float):
+    def __init__(self, name: str, seconds: float, clock: Clock):
         super().__init__()
-        self.name, self.seconds = name, seconds
+        self.name, self.seconds, self.clock = name, seconds, clock
 
     def score(self, batch: WindowBatch) -> FloatArray:
-        time.sleep(self.seconds)
+        self.clock.now += self.seconds
         return np.zeros((len(batch.ids), self.n_signals), dtype=np.float32)
 
 
@@ -36,13 +44,15 @@ class Shelf:
     """What is installed, and which of it fails the golden test."""
 
     tokenizer: WindowTokenizer
+    clock: Clock = field(default_factory=Clock)
     book: Codebook = field(default_factory=make_codebook)
     loads: list[tuple[str, Callable[[], Backend]]] = field(default_factory=list)
     wrong: set[str] = field(default_factory=set)
     proved: list[str] = field(default_factory=list)
 
     def add(self, name: str, seconds: float) -> None:
-        self.loads.append((name, lambda: Backend(Timed(name, seconds), self.book, self.tokenizer, "model")))
+        encoder = Timed(name, seconds, self.clock)
+        self.loads.append((name, lambda: Backend(encoder, self.book, self.tokenizer, "model")))
 
     def fail(self, name: str, error: Exception) -> None:
         def load() -> Backend:
@@ -62,6 +72,7 @@ def shelf(tokenizer: WindowTokenizer, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     made = Shelf(tokenizer)
     monkeypatch.setattr(backends, "candidates", lambda _: made.loads)
     monkeypatch.setattr(backends, "check_golden", made.check)
+    monkeypatch.setattr(backends, "time", made.clock)
     return made
 
 
