@@ -23,7 +23,9 @@ class Drift(BaseModel):
     distance: Annotated[
         Probability, Field(description="Largest distance of the share below a p-value from the expected one.")
     ]
-    tolerated: Annotated[Probability, Field(description="Distance that chance, or nobody's harm, accounts for.")]
+    tolerated: Annotated[
+        Probability, Field(description="Distance that chance may account for, or that does not matter.")
+    ]
     windows: Annotated[int, Field(ge=1, description="Windows in a row that departed; the figures are the last one's.")]
     texts: Annotated[int, Field(ge=1, description="Texts counted in a window.")]
     flagged: Annotated[int, Field(ge=0, description="Texts under the widest budget meanwhile; they are not counted.")]
