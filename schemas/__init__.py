@@ -2,7 +2,8 @@
 
 from schemas.alarm import Alarm
 from schemas.dead_letter import DeadLetter
-from schemas.event import AlarmEvent, CloudEvent, DeadLetterEvent, ResultEvent
+from schemas.drift import Drift
+from schemas.event import AlarmEvent, CloudEvent, DeadLetterEvent, DriftEvent, ResultEvent
 from schemas.job import Item, Job, JobHeader, Source
 from schemas.result import ErrorInfo, ItemResult, result_id
 from schemas.signal import SEVERITIES, SIGNALS, EvidenceSpan, Severity, Signal, SignalScore
@@ -19,6 +20,8 @@ __all__ = [
     "CloudEvent",
     "DeadLetter",
     "DeadLetterEvent",
+    "Drift",
+    "DriftEvent",
     "ErrorInfo",
     "EvidenceSpan",
     "Item",

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from schemas.event import AlarmEvent, DeadLetterEvent, ResultEvent
+from schemas.event import AlarmEvent, DeadLetterEvent, DriftEvent, ResultEvent
 from schemas.job import Job
 from schemas.message import TaskMessage
-from schemas.names import QUEUE_BULK, QUEUE_INTERACTIVE, STREAM_ALARMS, STREAM_DEAD, STREAM_RESULTS
+from schemas.names import QUEUE_BULK, QUEUE_INTERACTIVE, STREAM_ALARMS, STREAM_DEAD, STREAM_DRIFT, STREAM_RESULTS
 
 QUEUES = {
     "screening": (QUEUE_INTERACTIVE, "Jobs that somebody waits for. A Redis list: LPUSH."),
@@ -22,7 +22,9 @@ STREAMS: dict[str, tuple[str, type[BaseModel], str]] = {
     "results": (STREAM_RESULTS, ResultEvent, "One result for every item of every job."),
     "alarms": (STREAM_ALARMS, AlarmEvent, "One alarm for every flagged item, unless its policy raises none."),
     "deadLetters": (STREAM_DEAD, DeadLetterEvent, "What could not be processed, with the payload: protect it."),
+    "drift": (STREAM_DRIFT, DriftEvent, "Traffic that is no longer what the codebook was calibrated on."),
 }
+JOB_ID = {"location": "$message.payload#/subject", "description": "The job id."}
 STREAM_NOTE = "A Redis stream; each entry has one field, `event`, a CloudEvents 1.0 envelope as JSON text."
 
 
@@ -97,7 +99,8 @@ def _messages() -> dict[str, Any]:
             "title": text.rstrip("."),
             "contentType": "application/cloudevents+json",
             "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
-            "correlationId": {"location": "$message.payload#/subject", "description": "The job id."},
+            # A drift is not about a job.
+            **({} if model is DriftEvent else {"correlationId": JOB_ID}),
         }
         for name, (_, model, text) in STREAMS.items()
     }

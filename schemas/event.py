@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.alarm import Alarm
 from schemas.dead_letter import DeadLetter
-from schemas.names import EVENT_ALARM, EVENT_DEAD_LETTER, EVENT_RESULT
+from schemas.drift import Drift
+from schemas.names import EVENT_ALARM, EVENT_DEAD_LETTER, EVENT_DRIFT, EVENT_RESULT
 from schemas.result import ItemResult
 
 Data = TypeVar("Data", bound=BaseModel)
@@ -55,3 +56,11 @@ class DeadLetterEvent(CloudEvent[DeadLetter]):
 
     source: str = f"{EVENT_SOURCE}/dead"
     type: Literal["alknet.firewall.dead_letter.v1"] = EVENT_DEAD_LETTER
+
+
+class DriftEvent(CloudEvent[Drift]):
+    """An entry of ``firewall:drift``."""
+
+    source: str = f"{EVENT_SOURCE}/drift"
+    type: Literal["alknet.firewall.drift.v1"] = EVENT_DRIFT
+    subject: Annotated[str | None, Field(description="The policy.")] = None

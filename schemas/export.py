@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from schemas.event import AlarmEvent, DeadLetterEvent, ResultEvent
+from schemas.event import AlarmEvent, DeadLetterEvent, DriftEvent, ResultEvent
 from schemas.job import Job
 from schemas.message import TaskMessage
 from schemas.webhook import AlarmDigestEvent, PingEvent
@@ -15,6 +15,7 @@ PUBLISHED: dict[str, type[BaseModel]] = {
     "result-event": ResultEvent,
     "alarm-event": AlarmEvent,
     "dead-letter-event": DeadLetterEvent,
+    "drift-event": DriftEvent,
     "alarm-digest-event": AlarmDigestEvent,
     "ping-event": PingEvent,
 }

@@ -4,6 +4,7 @@ import os
 import threading
 
 from tasks.leases import leases
+from worker.screening.drift_watch import DriftWatch
 from worker.screening.jobs import JobRunner
 from worker.screening.loading import load_screener
 from worker.screening.policy_file import load_rules
@@ -28,13 +29,15 @@ def preload(settings: Settings) -> JobRunner:
     global _runner, _watchdog  # noqa: PLW0603 - one engine a process is the point
     with _lock:
         if _runner is None:
+            screener, publisher = load_screener(settings), redis_publisher(settings)
             _runner = JobRunner(
-                load_screener(settings),
-                redis_publisher(settings),
+                screener,
+                publisher,
                 RedisAttempts(connect(settings), ttl_s=settings.dedupe_ttl_s),
                 max_attempts=settings.max_attempts,
                 excerpts=settings.evidence_excerpts,
                 tenancy=Tenancy(load_rules(settings.policies), RedisTenantLimits(connect(settings))),
+                drift=DriftWatch(screener, publisher, settings.drift_texts) if settings.drift_texts else None,
             )
             if settings.forward_timeout_s:
                 engine = _runner.screener.engine

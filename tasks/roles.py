@@ -25,6 +25,8 @@ def install(settings: Settings) -> None:
 
         webhook_lifecycle.install(settings)
     else:
+        # Celery's command line asks about no more than what is imported in its own process.
+        from tasks import control as _control  # noqa: F401
         from tasks import lifecycle
 
         lifecycle.install(settings)

@@ -138,6 +138,13 @@ class Settings(BaseSettings):
     results_maxlen: int = Field(default=1_000_000, ge=1, description="Entries kept in firewall:results (approximate).")
     alarms_maxlen: int = Field(default=1_000_000, ge=1, description="Entries kept in firewall:alarms (approximate).")
     dead_maxlen: int = Field(default=100_000, ge=1, description="Entries kept in firewall:dead (approximate).")
+    drift_texts: int = Field(
+        default=5000,
+        ge=0,
+        description="Texts whose p-values are held against the calibration at a time, per policy and worker process. "
+        "Three such windows in a row that depart publish a drift event (docs/policies.md). Fewer texts see coarse "
+        "drift sooner and miss a slight one. 0: no drift is looked for.",
+    )
     evidence_excerpts: bool = Field(
         default=False,
         description="Put the text of evidence spans into results and alarms. Off: offsets only, because screened "

@@ -56,12 +56,14 @@ def ask(url: str) -> str:
 
 def test_every_role_can_do_its_work(url: str, admin: Redis, tmp_path: Path) -> None:
     ledger = Ledger(as_user(url, "firewall-producer"), reader=url)
-    with Fleet(as_user(url, "firewall-worker"), tmp_path) as fleet:
+    with Fleet(as_user(url, "firewall-worker"), tmp_path, FIREWALL_DRIFT_TEXTS="150") as fleet:
         fleet.started().kill()
         fleet.members.clear()
         member = fleet.started()
         for _ in range(10):
             ledger.send()
+        for _ in range(3):
+            ledger.send(["meeting today"] * 256)  # copies of one text are a drift
         admin.lpush("screening", "no message")
         assert ledger.settle(60).kept
         assert len(ledger.letters()) == 1
@@ -71,15 +73,16 @@ def test_every_role_can_do_its_work(url: str, admin: Redis, tmp_path: Path) -> N
         assert member.process.exitcode == 0
         assert "NoPermission" not in member.log.read_text()
         assert "-PASSWORD" not in member.log.read_text()
-    watched = subprocess.run(
-        [sys.executable, "-m", "tasks", "watch", "--results", "--group", "soc", "--json", "--count", "3"],
-        env=clean_environment(REDIS_URL=as_user(url, "firewall-reader")),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert len(watched.stdout.splitlines()) == 3, watched.stderr
+    for options in (("--results", "--group", "soc", "--count", "3"), ("--drift", "--group", "soc", "--count", "1")):
+        watched = subprocess.run(
+            [sys.executable, "-m", "tasks", "watch", "--json", *options],
+            env=clean_environment(REDIS_URL=as_user(url, "firewall-reader")),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert len(watched.stdout.splitlines()) == int(options[-1]), watched.stderr
     # Clients name themselves where the server lets them; nothing depends on it.
     refused = [entry for entry in admin.acl_log() if not str(entry["object"]).startswith("client")]
     assert refused == []
@@ -96,12 +99,14 @@ def test_no_role_can_do_anothers(url: str, admin: Redis) -> None:
             refused(user, *command)
         refused(user, "GET", "another:application")
     refused("firewall-producer", "XADD", "firewall:alarms", "*", "event", "{}")
+    refused("firewall-producer", "XADD", "firewall:drift", "*", "event", "{}")
     refused("firewall-producer", "XRANGE", "firewall:results", "-", "+")
     refused("firewall-producer", "EVAL", "return redis.call('HGET', 'firewall:unacked', 'x')", "1", "firewall:unacked")
     refused("firewall-producer", "RPOP", "screening")
     refused("firewall-reader", "LPUSH", "screening", "x")
     refused("firewall-reader", "XRANGE", "firewall:dead", "-", "+")
     refused("firewall-reader", "XADD", "firewall:alarms", "*", "event", "{}")
+    refused("firewall-reader", "XADD", "firewall:drift", "*", "event", "{}")
 
 
 @pytest.fixture

@@ -2,23 +2,36 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from worker.cli.console import errors_shown, opener, out, progress_bars
 
+if TYPE_CHECKING:
+    from worker.codebook.format import Codebook
+    from worker.fitting.result_scores import ScoredTexts
+    from worker.settings import Settings
+
 
 def recalibrate(
+    out_file: Annotated[Path, typer.Option("--out", help="Codebook file to write.")],
     benign: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             help="JSONL(.gz) with text, one benign text of your traffic a line, or a directory of such files; "
             "repeatable. Rows with label 1 are left out. At least 200 texts; 500 or more are better.",
             exists=True,
         ),
-    ],
-    out_file: Annotated[Path, typer.Option("--out", help="Codebook file to write.")],
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Instead of texts: JSONL(.gz) of results that your workers published with this codebook, from "
+            "`watch --results --json` or `bulk`; repeatable. They hold scores and no text. Take out those of attacks.",
+            exists=True,
+        ),
+    ] = None,
     codebook: Annotated[Path | None, typer.Option(help="Codebook to start from; default the one in use.")] = None,
     model: Annotated[str | None, typer.Option(help="Model id or directory; default FIREWALL_MODEL.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurement as one JSON object.")] = False,
@@ -29,44 +42,65 @@ def recalibrate(
     can be exact: more attacks are found at the same rate, or fewer false alarms raised where your texts are unusual.
     Model, probes and adapter stay. Your texts replace the former benign ones; the file keeps their scores and lengths,
     not the texts. Half of them show what that gives on the other half; then all of them make the codebook. Attacks
-    among them would raise the thresholds: give texts you trust.
+    among them would raise the thresholds: give texts you trust. Leave out no text because it was flagged: without the
+    most suspicious benign ones the rate would come out too high.
     """
-    from worker.codebook.format import save_codebook
-    from worker.fitting.dataset import data_files, file_sha256, read_rows
+    from worker.codebook.format import load_codebook, save_codebook
+    from worker.codebook.shipped import codebook_path
+    from worker.fitting.dataset import data_files, file_sha256
     from worker.fitting.recalibrate import check, halves, replace_benign
-    from worker.screening.assets import load_codebook_and_model, make_tokenizer, make_torch_encoder
-    from worker.screening.drift import check_golden
-    from worker.screening.offline import score_texts
-    from worker.screening.screener import prepare
+    from worker.fitting.result_scores import read_results
     from worker.settings import load_settings
 
+    if bool(benign) == bool(results):
+        raise typer.BadParameter("give texts with --benign, or results with --results", param_hint="--benign")
     overrides: dict[str, object] = {
         name: value for name, value in (("codebook", codebook), ("model", model)) if value is not None
     }
     with errors_shown():
-        before, files = load_codebook_and_model(load_settings(**overrides))
-        rows = read_rows(benign)
-        tokenizer = make_tokenizer(before, files)
-        harmless = [row.text for row in rows if row.label != 1 and row.text.strip()]
-        texts = [text for text, found in zip(harmless, prepare(tokenizer, harmless), strict=True) if not found.fault()]
-        first = halves(texts)
-        encoder = make_torch_encoder(before, files, load_settings(**overrides), before.header.model.dtype)
-        check_golden(before, tokenizer, encoder)
-        with progress_bars() as bars:
-            scores, tokens = score_texts(encoder, tokenizer, texts, opener(bars))
-        measured = check(before, scores, tokens, first)
+        settings = load_settings(**overrides)
+        if results:
+            before = load_codebook(codebook_path(settings.model, settings.codebook))
+            sample = read_results(results, before)
+        else:
+            before, sample = _score(benign or [], settings)
+        measured = check(before, sample.scores, sample.tokens, halves(sample.names))
         provenance = {
             "from": before.fingerprint,
-            "data": [{"file": path.name, "sha256": file_sha256(path)} for path in data_files(benign)],
-            "texts": len(texts),
-            "left_out": len(rows) - len(texts),
+            "data": [{"file": path.name, "sha256": file_sha256(path)} for path in data_files(results or benign or [])],
+            "texts": len(sample.names),
+            "left_out": sample.left_out,
             "measured": measured,
         }
-        fingerprint = save_codebook(replace_benign(before, scores, tokens, provenance), out_file)
+        changed = replace_benign(before, sample.scores, sample.tokens, provenance)
+        fingerprint = save_codebook(changed, out_file)
     if as_json:
         typer.echo(json.dumps({"codebook": fingerprint, **provenance}))
     else:
         _print(provenance, out_file, fingerprint)
+
+
+def _score(benign: list[Path], settings: "Settings") -> "tuple[Codebook, ScoredTexts]":
+    """Score texts in the arithmetic the codebook was calibrated in."""
+    from worker.fitting.dataset import read_rows
+    from worker.fitting.recalibrate import halves
+    from worker.fitting.result_scores import ScoredTexts
+    from worker.screening.assets import load_codebook_and_model, make_tokenizer, make_torch_encoder
+    from worker.screening.drift import check_golden
+    from worker.screening.offline import score_texts
+    from worker.screening.screener import prepare
+
+    codebook, files = load_codebook_and_model(settings)
+    rows = read_rows(benign)
+    tokenizer = make_tokenizer(codebook, files)
+    harmless = [row.text for row in rows if row.label != 1 and row.text.strip()]
+    texts = [text for text, found in zip(harmless, prepare(tokenizer, harmless), strict=True) if not found.fault()]
+    halves(texts)  # too few are told before any is scored
+    encoder = make_torch_encoder(codebook, files, settings, codebook.header.model.dtype)
+    check_golden(codebook, tokenizer, encoder)
+    with progress_bars() as bars:
+        scores, tokens = score_texts(encoder, tokenizer, texts, opener(bars))
+    return codebook, ScoredTexts(texts, scores, tokens, left_out=len(rows) - len(texts))
 
 
 def _print(provenance: dict[str, Any], out_file: Path, fingerprint: str) -> None:

@@ -12,8 +12,8 @@ def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="job, task-message, result-event, alarm-event, dead-letter-event, alarm-digest-event or ping-event; "
-            "all if left out."
+            help="job, task-message, result-event, alarm-event, dead-letter-event, drift-event, alarm-digest-event or "
+            "ping-event; all if left out."
         ),
     ] = None,
     as_asyncapi: Annotated[

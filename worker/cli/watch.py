@@ -1,4 +1,4 @@
-"""``alknet-firewall watch``: follow alarms as they come."""
+"""``alknet-firewall watch``: follow alarms, results or drift as they come."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from schemas.names import EVENT_DRIFT
 from worker.cli.console import errors_shown, out
 from worker.cli.verdicts import SEVERITY_STYLE, one_line
 
@@ -22,27 +23,32 @@ if TYPE_CHECKING:
 
 def watch(
     results: Annotated[bool, typer.Option("--results", help="Follow all results instead of alarms.")] = False,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Follow drift events instead: traffic that the calibration no longer fits.")
+    ] = False,
     from_start: Annotated[bool, typer.Option("--from-start", help="Begin with what the stream still keeps.")] = False,
     group: Annotated[
         str | None,
-        typer.Option(help="Read as this consumer group: every alarm goes to one member, and is confirmed."),
+        typer.Option(help="Read as this consumer group: every entry goes to one member, and is confirmed."),
     ] = None,
     consumer: Annotated[str | None, typer.Option(help="Name within the group; default host and process id.")] = None,
     count: Annotated[int | None, typer.Option(help="Stop after so many entries.", min=1)] = None,
     idle: Annotated[float | None, typer.Option(help="Stop after so many seconds without an entry.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the CloudEvents as they are, one a line.")] = False,
 ) -> None:
-    """Follow alarms live, in a readable table or as JSON lines. Ctrl-C ends it.
+    """Follow alarms, results or drift live, in a readable table or as JSON lines. Ctrl-C ends it.
 
     Without --group every watcher sees everything and Redis remembers nothing of it.
     """
-    from schemas.names import STREAM_ALARMS, STREAM_RESULTS
+    from schemas.names import STREAM_ALARMS, STREAM_DRIFT, STREAM_RESULTS
     from worker.settings import load_settings
     from worker.topic.connection import connect_checked, redis_errors_explained
 
+    if results and drift:
+        raise typer.BadParameter("--results and --drift are two streams; watch one", param_hint="--drift")
     with errors_shown():
         redis = connect_checked(load_settings())
-    stream = STREAM_RESULTS if results else STREAM_ALARMS
+    stream = STREAM_DRIFT if drift else STREAM_RESULTS if results else STREAM_ALARMS
     if not as_json:
         out.print(f"[dim]{stream} — waiting; Ctrl-C ends[/]")
     seen = 0
@@ -92,6 +98,9 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
         return
     data = event["data"]
     clock = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
+    if event["type"] == EVENT_DRIFT:
+        _show_drift(clock, data)
+        return
     job, item = escape(one_line(data["job_id"])), escape(one_line(str(data.get("item_id"))))
     if data.get("error"):
         out.print(
@@ -107,6 +116,20 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
     out.print(
         f"{clock}  [{style}]{severity or 'clean':9}[/] {signal:20} p={data['p_value']:.1e}  {data['source']:8} "
         f"{job} {item}" + (f"  evidence at {spans}" if spans else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _show_drift(clock: str, data: dict[str, Any]) -> None:
+    # Whoever may write the stream must not write to the terminal.
+    policy, codebook, worker, remedy = (
+        escape(one_line(str(data[name]))) for name in ("policy", "codebook", "worker", "remedy")
+    )
+    out.print(
+        f"{clock}  [dark_orange]drift[/] policy {policy}: p-values {escape(one_line(data['direction']))}, distance "
+        f"{data['distance']:.3f} of {data['tolerated']:.3f} tolerated, {data['texts']:,} texts, {data['flagged']:,} "
+        f"flagged  codebook {codebook} {worker}\n          {remedy}",
         highlight=False,
         soft_wrap=True,
     )

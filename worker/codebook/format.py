@@ -22,6 +22,8 @@ from worker.errors import CodebookInvalid, CodebookNotFound
 FORMAT_VERSION: Final = 1
 MAX_BYTES = 64 * 1024 * 1024
 HEADER_KEY = "alknet.codebook"
+TRAFFIC = "traffic"
+"""The one source group of a codebook that was recalibrated on the operator's own traffic."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -75,6 +77,11 @@ class Header(BaseModel):
     adapted: tuple[str, ...] = Field(default=(), description="Linear maps that the adapter changes, by dotted name.")
     golden: Golden
     provenance: dict[str, Any] = Field(description="Data hashes, counts, metrics, seed.")
+
+    @property
+    def own_traffic(self) -> bool:
+        """Whether p-values are exact on the operator's traffic, rather than careful over many sources (ADR 3)."""
+        return self.groups == (TRAFFIC,)
 
     @model_validator(mode="after")
     def parts_fit_together(self) -> "Header":

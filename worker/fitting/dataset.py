@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from schemas.signal import SIGNALS
 from worker.errors import InvalidField
@@ -94,25 +94,40 @@ def _open(path: Path) -> TextIO:
     return path.open(encoding="utf-8")
 
 
-def _read(path: Path, *, commercial_only: bool) -> Iterator[LabelledText]:
+def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a file of JSON lines, each with its line's number; blank lines are skipped.
+
+    Raises:
+        InvalidField: The file cannot be read, or a line is not an object; the message has no text of it.
+    """
     try:
         with _open(path) as file:
-            lines = list(file)
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, _object(line, f"{path.name}, line {number}")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InvalidField(f"{path.name} cannot be read as UTF-8 JSON lines ({type(error).__name__})") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        raw = json.loads(line)
+    except (ValueError, RecursionError):
+        raw = None
+    if not isinstance(raw, dict):
+        raise InvalidField(f"{place}: not a JSON object")
+    return raw
+
+
+def _read(path: Path, *, commercial_only: bool) -> Iterator[LabelledText]:
+    for number, raw in json_objects(path):
+        licence = str(raw.get("license") or "none stated").lower()
+        if commercial_only and _NOT_COMMERCIAL.search(licence):
             continue
         try:
-            raw = json.loads(line)
-            licence = str(raw.get("license") or "none stated").lower()
-            if commercial_only and _NOT_COMMERCIAL.search(licence):
-                continue
             yield _row(raw, str(number))
         except InvalidField as error:
             raise InvalidField(f"{path.name}, line {number}: {error.message}", field=error.field) from None
-        except (ValueError, AttributeError, TypeError):
-            raise InvalidField(f"{path.name}, line {number}: not a JSON object") from None
 
 
 def _row(raw: dict[str, object], number: str) -> LabelledText:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worker.codebook.format import Codebook
+from worker.codebook.format import TRAFFIC, Codebook
 from worker.errors import InvalidField
 from worker.fitting.fit import Fitted, assemble, merge_strata
 from worker.fitting.measure import ks_uniform, rate
@@ -24,7 +24,6 @@ from worker.screening.scoring import Scorer
 Scores = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int32]
 
-GROUP = "traffic"
 MIN_TEXTS = 200
 """Distinct texts: with half of them the rate at 1 % still rests on a benign text or two."""
 
@@ -46,7 +45,7 @@ def replace_benign(codebook: Codebook, scores: Scores, tokens: Tokens, provenanc
     changed = header.model_copy(
         update={
             "strata": merge_strata(tokens, borders),
-            "groups": (GROUP,),
+            "groups": (TRAFFIC,),
             "provenance": header.provenance | {"benign_calibration": len(scores), "recalibrated": provenance},
         }
     )

@@ -11,6 +11,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.job import JobHeader
 from schemas.result import ItemResult, result_id
 from worker.errors import AttemptsExhausted, Expired, FirewallError, NotAJob, UnsupportedVersion
+from worker.screening.drift_watch import DriftWatch
 from worker.screening.gate import Gate
 from worker.screening.outcome import Outcome, alarm_of, blank, failure, publish, refusal
 from worker.screening.screener import Finding, Screener
@@ -59,9 +60,11 @@ class JobRunner:
         max_attempts: int = 5,
         excerpts: bool = False,
         tenancy: Tenancy | None = None,
+        drift: DriftWatch | None = None,
     ):
         self._tenancy = tenancy
         self.screener = screener
+        self.drift = drift
         self._publisher = publisher
         self._attempts = attempts
         self._max_attempts = max_attempts
@@ -106,7 +109,10 @@ class JobRunner:
             *(delivery.task_id, delivery.queue, len(outcomes), published),
             *(sum(alarm is not None for _, alarm in outcomes), attempt.number, time.perf_counter() - start),
         )
-        return [result for result, _ in outcomes]
+        results = [result for result, _ in outcomes]
+        if self.drift and published:
+            self.drift.note(results)
+        return results
 
     def _outcomes(self, raw: object, delivery: Delivery, attempt: Attempt) -> list[Outcome]:
         try:

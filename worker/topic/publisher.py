@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,8 +13,9 @@ from redis.exceptions import RedisError
 
 from schemas.alarm import Alarm
 from schemas.dead_letter import DeadLetter
-from schemas.event import AlarmEvent, DeadLetterEvent, ResultEvent
-from schemas.names import STREAM_ALARMS, STREAM_DEAD, STREAM_RESULTS
+from schemas.drift import Drift
+from schemas.event import AlarmEvent, DeadLetterEvent, DriftEvent, ResultEvent
+from schemas.names import EVENT_FIELD, STREAM_ALARMS, STREAM_DEAD, STREAM_DRIFT, STREAM_RESULTS
 from schemas.result import ItemResult
 from worker.errors import TopicError
 from worker.settings import Settings
@@ -23,6 +25,9 @@ from worker.webhooks.schedule import lua
 DEDUPE_PREFIX = "firewall:published:"
 CHUNK = 128
 """Results of one script call; Redis serves nobody else while a script runs."""
+
+DRIFT_MAXLEN = 10_000
+"""Entries kept of a stream that gets a few a month (approximate)."""
 
 RETRY_DELAYS_S = (0.1, 0.5, 2.0, 5.0)
 
@@ -68,6 +73,14 @@ class Publisher(Protocol):
         """
         ...
 
+    def report(self, drift: Drift) -> None:
+        """Publish a drift; tried once, a job waits meanwhile.
+
+        Raises:
+            TopicError: Redis did not take it.
+        """
+        ...
+
 
 class RedisPublisher:
     """Publishes to Redis Streams by one idempotent script."""
@@ -97,6 +110,14 @@ class RedisPublisher:
         keys = [STREAM_DEAD, DEDUPE_PREFIX + event.id]
         arguments: list[str | int] = [self._limits.dead_maxlen, self._limits.dedupe_ttl_s, event.model_dump_json()]
         self._retried(lambda: self._bury(keys=keys, args=arguments))
+
+    def report(self, drift: Drift) -> None:
+        """See ``Publisher.report``."""
+        event = DriftEvent(id=str(uuid.uuid4()), subject=drift.policy, data=drift)
+        try:
+            self._redis.xadd(STREAM_DRIFT, {EVENT_FIELD: event.model_dump_json()}, maxlen=DRIFT_MAXLEN)
+        except RedisError as error:
+            raise TopicError(f"Redis did not take the drift event ({type(error).__name__})") from None
 
     def _publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str]) -> int:
         keys = [STREAM_RESULTS, STREAM_ALARMS]
@@ -159,6 +180,7 @@ class InMemoryPublisher:
         self.results: list[ItemResult] = []
         self.alarms: list[Alarm] = []
         self.dead: list[DeadLetter] = []
+        self.drifts: list[Drift] = []
         self._seen: dict[str, str] = {}
 
     def publish(self, outcomes: Sequence[tuple[ItemResult, Alarm | None]], contents: Sequence[str] = ()) -> int:
@@ -181,3 +203,7 @@ class InMemoryPublisher:
         """See ``Publisher.bury``."""
         if letter_id(letter) not in map(letter_id, self.dead):
             self.dead.append(letter)
+
+    def report(self, drift: Drift) -> None:
+        """See ``Publisher.report``."""
+        self.drifts.append(drift)

@@ -52,6 +52,7 @@ def test_addresses_are_the_published_names() -> None:
         "firewall:results",
         "firewall:alarms",
         "firewall:dead",
+        "firewall:drift",
     }
 
 

@@ -16,14 +16,15 @@ def test_queue_names() -> None:
 
 
 def test_stream_names() -> None:
-    streams = (names.STREAM_RESULTS, names.STREAM_ALARMS, names.STREAM_DEAD)
-    assert streams == ("firewall:results", "firewall:alarms", "firewall:dead")
+    streams = (names.STREAM_RESULTS, names.STREAM_ALARMS, names.STREAM_DEAD, names.STREAM_DRIFT)
+    assert streams == ("firewall:results", "firewall:alarms", "firewall:dead", "firewall:drift")
 
 
 def test_event_types() -> None:
     assert names.EVENT_RESULT == "alknet.firewall.result.v1"
     assert names.EVENT_ALARM == "alknet.firewall.alarm.v1"
     assert names.EVENT_DEAD_LETTER == "alknet.firewall.dead_letter.v1"
+    assert names.EVENT_DRIFT == "alknet.firewall.drift.v1"
     assert names.EVENT_ALARM_DIGEST == "alknet.firewall.alarm_digest.v1"
     assert names.EVENT_PING == "alknet.firewall.ping.v1"
 
@@ -75,6 +76,8 @@ def test_exported_names() -> None:
         "CloudEvent",
         "DeadLetter",
         "DeadLetterEvent",
+        "Drift",
+        "DriftEvent",
         "ErrorInfo",
         "EvidenceSpan",
         "Item",

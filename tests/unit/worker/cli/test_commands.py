@@ -317,6 +317,41 @@ def test_recalibrated_codebook_is_served(tiny_bert: Path, fitted: Path, tmp_path
     assert result.exit_code == 0, result.output
 
 
+def test_recalibrate_from_results_gives_the_codebook_of_their_texts(
+    tiny_bert: Path, fitted: Path, tmp_path: Path
+) -> None:
+    """What ``bulk`` has written about the texts says all that recalibrating on them takes."""
+    import numpy as np
+
+    from worker.codebook.format import load_codebook
+
+    own, screened = benign_file(tmp_path / "own.jsonl", 400), tmp_path / "screened.jsonl"
+    environment = {"FIREWALL_THREADS": "1", "FIREWALL_CODEBOOK": str(fitted), "FIREWALL_MODEL": str(tiny_bert)}
+    environment |= {"FIREWALL_BACKEND": "torch", "FIREWALL_DTYPE": "float32"}
+    benign = tmp_path / "benign.jsonl"
+    benign.write_text("".join(own.read_text(encoding="utf-8").splitlines(keepends=True)[:400]), encoding="utf-8")
+    bulk = invoke("bulk", str(benign), "--out", str(screened), "--local", **environment)
+    assert bulk.exit_code == 0, bulk.output
+    for name, path in (("--benign", benign), ("--results", screened)):
+        result = invoke("recalibrate", name, str(path), "--out", str(tmp_path / name), **environment)
+        assert result.exit_code == 0, result.output
+    texts, results = load_codebook(tmp_path / "--benign"), load_codebook(tmp_path / "--results")
+    np.testing.assert_allclose(
+        np.sort(results.benign_scores, axis=0), np.sort(texts.benign_scores, axis=0), rtol=1e-3, atol=1e-4
+    )
+    np.testing.assert_array_equal(np.sort(results.benign_tokens), np.sort(texts.benign_tokens))
+    assert results.header.groups == texts.header.groups == ("traffic",)
+    assert results.header.provenance["recalibrated"]["data"][0]["file"] == "screened.jsonl"
+
+
+def test_recalibrate_wants_texts_or_results(tmp_path: Path) -> None:
+    own = benign_file(tmp_path / "own.jsonl", 3)
+    for options in ((), ("--benign", str(own), "--results", str(own))):
+        result = invoke("recalibrate", *options, "--out", str(tmp_path / "o"))
+        assert result.exit_code == 2
+        assert "--results" in result.stderr
+
+
 def test_recalibrate_with_too_few_texts_exits_with_65(tiny_bert: Path, fitted: Path, tmp_path: Path) -> None:
     own = benign_file(tmp_path / "own.jsonl", 199)
     options = ("--codebook", str(fitted), "--model", str(tiny_bert), "--out", str(tmp_path / "o"))

@@ -8,12 +8,12 @@ from scipy.stats import binom, ks_2samp, kstest, norm
 
 from schemas import SIGNALS, SignalScore
 from tests.unit.fakes import make_codebook
-from worker.codebook.format import load_codebook, save_codebook
+from worker.codebook.format import TRAFFIC, load_codebook, save_codebook
 from worker.codebook.splines import fit_survival
 from worker.errors import InvalidField
 from worker.fitting.dataset import LabelledText
 from worker.fitting.measure import ks_uniform
-from worker.fitting.recalibrate import GROUP, MIN_TEXTS, check, expected_rate, halves, replace_benign
+from worker.fitting.recalibrate import MIN_TEXTS, check, expected_rate, halves, replace_benign
 from worker.fitting.recalibrate_report import render
 from worker.screening.policy import Policy
 from worker.screening.scoring import Scorer
@@ -75,7 +75,8 @@ def test_only_the_benign_sample_is_replaced(tmp_path: Path) -> None:
     assert after.golden_scores is before.golden_scores
     assert after.header.model == before.header.model
     np.testing.assert_array_equal(after.benign_scores, scores)
-    assert (after.header.groups, set(after.benign_groups.tolist())) == ((GROUP,), {0})
+    assert (after.header.groups, set(after.benign_groups.tolist())) == ((TRAFFIC,), {0})
+    assert (before.header.own_traffic, after.header.own_traffic) == (False, True)
     assert after.header.provenance == {"rows": 1200, "benign_calibration": 400, "recalibrated": {"texts": 400}}
     assert before.header.provenance == {"rows": 1200}
     save_codebook(after, tmp_path / "after")

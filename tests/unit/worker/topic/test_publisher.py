@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from schemas import Alarm, DeadLetter, ErrorInfo, ItemResult
+from schemas import Alarm, DeadLetter, Drift, ErrorInfo, ItemResult
 from worker.errors import TopicError
 from worker.topic import publisher as publisher_module
 from worker.topic.publisher import (
@@ -43,6 +43,23 @@ def letter(payload: str = "null") -> DeadLetter:
     return DeadLetter(task_id="t", queue="screening", attempts=2, error=error, payload=payload)
 
 
+def drift() -> Drift:
+    return Drift(
+        codebook="c",
+        policy="default",
+        worker="host:1",
+        direction="smaller",
+        distance=0.2,
+        tolerated=0.05,
+        windows=3,
+        texts=4,
+        flagged=1,
+        above=0.01,
+        counts=[4, 0],
+        remedy="recalibrate",
+    )
+
+
 class FakeRedis:
     """Records what it is asked, and fails the first calls."""
 
@@ -57,6 +74,9 @@ class FakeRedis:
         self._fail()
         self.calls.append((keys, args))
         return len(keys) - 2
+
+    def xadd(self, stream: str, fields: dict[str, str], maxlen: int) -> None:
+        self._run([stream], [maxlen, fields])
 
     def _fail(self) -> None:
         if self.failures:
@@ -168,3 +188,26 @@ def test_memory_keeps_a_letter_once_and_remembers_fingerprints() -> None:
     topic.publish([(result("a"), None)], ["y"])
     assert len(topic.dead) == 1
     assert topic.contents(["a", "b"]) == ["x", ""]
+
+
+def test_a_drift_goes_to_its_stream_which_is_bounded() -> None:
+    redis = FakeRedis()
+    redis_publisher(redis).report(drift())
+    [([stream], [maxlen, fields])] = redis.calls
+    assert (stream, maxlen) == ("firewall:drift", publisher_module.DRIFT_MAXLEN)
+    event = json.loads(fields["event"])
+    assert (event["type"], event["source"]) == ("alknet.firewall.drift.v1", "/alknet-firewall/drift")
+    assert (event["subject"], event["data"]["counts"]) == ("default", [4, 0])
+
+
+def test_a_drift_is_tried_once_and_shows_no_secret(naps: list[float]) -> None:
+    with pytest.raises(TopicError) as caught:
+        redis_publisher(FakeRedis(failures=1)).report(drift())
+    assert naps == []
+    assert "hunter2" not in str(caught.value)
+
+
+def test_memory_keeps_drifts() -> None:
+    topic = InMemoryPublisher()
+    topic.report(drift())
+    assert topic.drifts == [drift()]
