@@ -8,11 +8,12 @@ TORCH ?= torch==2.13.0
 DATA ?= ../shared/data
 
 MINUTES ?= 5
+ROWS ?= 200000
 
-.PHONY: help demo test check bench chaos codebook quality settings clean
+.PHONY: help demo test check bench bench-bulk chaos codebook quality settings clean
 
 help:                 ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(VENV)/.torch:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -54,6 +55,9 @@ check: $(VENV)/.dev   ## lint, types, import direction
 
 bench: $(VENV)/.dev .venv-infinity .venv-batches ## measure speed in under ten minutes (QUICK=1: five); prints a table
 	QUICK=$(QUICK) $(BIN)/python -m benchmarks
+
+bench-bulk: $(VENV)/.dev ## screen ROWS in bulk, killed twice; memory, interactive latency meanwhile, recalibration
+	$(BIN)/python -m benchmarks.bulk --rows $(ROWS)
 
 chaos: $(VENV)/.dev   ## break workers and Redis for MINUTES and count lost and doubled jobs
 	$(BIN)/python -m tests.integration.chaos --minutes $(MINUTES)

@@ -47,23 +47,24 @@ def _draw_p_values(axes: Any, counts: list[int]) -> None:
     total = sum(counts)
     left = [place / P_BINS for place in range(P_BINS)]
     axes.bar(left, counts, width=0.92 / P_BINS, align="edge", color=CLEAN, alpha=0.8)
-    axes.axhline(total / P_BINS, color=INK, linewidth=0.9, linestyle="--")
-    axes.annotate(
-        "if all were benign", (1, total / P_BINS), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8
-    )
+    axes.axhline(total / P_BINS, color=INK, linewidth=0.9, linestyle="--", label="if all were benign")
     axes.set(xlim=(0, 1), xlabel="p-value", ylabel="rows")
-    _thousands(axes.yaxis)
+    _whole_thousands(axes.yaxis)
+    _legend(axes)
 
 
 def _draw_tail(axes: Any, under: list[int], total: int) -> None:
+    from matplotlib.ticker import NullLocator
+
     shown = [(bound, count / total) for bound, count in zip(TAIL, under, strict=True) if count]
-    axes.plot((min(TAIL), 1), (min(TAIL), 1), color=FAINT, linewidth=0.9, linestyle="--")
+    axes.plot((min(TAIL), 1), (min(TAIL), 1), color=INK, linewidth=0.9, linestyle="--", label="if all were benign")
     if shown:
-        axes.plot(*zip(*shown, strict=True), color=FLAGGED, linewidth=1.6, marker="o", markersize=4)
+        axes.plot(*zip(*shown, strict=True), color=FLAGGED, linewidth=1.6, marker="o", markersize=4, label="found")
     axes.set(xscale="log", yscale="log", xlabel="p-value", ylabel="share of rows under it")
-    axes.annotate("benign traffic", (1e-4, 1e-4), xytext=(4, -10), textcoords="offset points", fontsize=8, color=INK)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        axis.set_minor_locator(NullLocator())
+    _legend(axes)
 
 
 def _draw_scores(axes: Any, clean: dict[int, int], flagged: dict[int, int]) -> None:
@@ -73,9 +74,9 @@ def _draw_scores(axes: Any, clean: dict[int, int], flagged: dict[int, int]) -> N
     bars = {"width": SCORE_STEP, "align": "edge", "alpha": 0.8}
     axes.bar(left, below, color=CLEAN, label="clean", **bars)
     axes.bar(left, [flagged.get(place, 0) for place in places], bottom=below, color=FLAGGED, label="flagged", **bars)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     axes.set(xlabel="document statistic (higher is more suspicious)", ylabel="rows")
-    _thousands(axes.yaxis)
+    _whole_thousands(axes.yaxis)
+    _legend(axes)
 
 
 def _draw_throughput(axes: Any, rows: list[int], bucket_s: float) -> None:
@@ -90,5 +91,16 @@ def _draw_throughput(axes: Any, rows: list[int], bucket_s: float) -> None:
     axes.set(ylim=(0, None), xlim=(0, times[-1]), xlabel=f"{name} of work", ylabel="rows a second")
 
 
-def _thousands(axis: Any) -> None:
+def _legend(axes: Any) -> None:
+    """Name what is drawn above the axes, where no bar can be behind the words."""
+    axes.legend(
+        frameon=False, fontsize=8, labelcolor=INK, ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0
+    )
+
+
+def _whole_thousands(axis: Any) -> None:
+    """Mark whole numbers only: a count of 2.5 rows would be written as 2."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}")

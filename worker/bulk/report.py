@@ -1,5 +1,6 @@
 """A self-contained HTML page on one bulk run. It quotes the texts with the smallest p-values."""
 
+from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
@@ -42,6 +43,7 @@ def render_report(tally: Tally, checkpoint: Checkpoint) -> str:
         inputs=_inputs(tally),
         more_inputs=max(0, len(tally.by_input) - MAX_INPUTS_SHOWN),
         duration=_duration(checkpoint.seconds),
+        begun=f"{datetime.fromisoformat(checkpoint.created):%Y-%m-%d %H:%M} UTC",
     )
 
 
@@ -67,7 +69,7 @@ def _inputs(tally: Tally) -> list[dict[str, Any]]:
         {"name": name, "rows": rows, "flagged": flagged, "share": flagged / rows}
         for name, (rows, flagged) in tally.by_input.items()
     ]
-    return sorted(found, key=lambda row: (-row["flagged"], row["name"]))[:MAX_INPUTS_SHOWN]
+    return sorted(found, key=lambda row: (-row["flagged"], -row["share"], row["name"]))[:MAX_INPUTS_SHOWN]
 
 
 def _duration(seconds: float) -> str:

@@ -105,3 +105,37 @@ def test_the_page_shows_hostile_text_as_text() -> None:
 def test_a_page_of_nothing() -> None:
     page = render_report(Tally(), new_checkpoint({"job": ["document", "default", None], "local": False}))
     assert "Nothing flagged in 0 rows" in page
+
+
+def test_inputs_come_by_flagged_rows_and_only_those_with_any_have_a_bar() -> None:
+    checkpoint = new_checkpoint({"job": ["document", "default", None], "local": True})
+    tally = tally_of([record(0.005), record(0.5)])
+    tally.by_input = {"none.jsonl": (10, 0), "few.jsonl": (40, 1), "many.jsonl": (10, 1)}
+    page = render_report(tally, checkpoint)
+    inputs = page[page.index('<table class="inputs">') :].split("</table>")[0]
+    names = ["many.jsonl", "few.jsonl", "none.jsonl"]
+    assert [inputs.index(name) for name in names] == sorted(inputs.index(name) for name in names)
+    assert [f"width: {width}%" in inputs for width in ("100.0", "25.0", "0.0")] == [True, True, False]
+    assert inputs.count("<span") == 2
+
+
+def test_a_row_named_after_its_place_is_not_placed_twice() -> None:
+    checkpoint = new_checkpoint({"job": ["document", "default", None], "local": True})
+    named = render_report(tally_of([record(0.005)]), checkpoint)
+    assert "x · in.jsonl, row 1<" in named
+    unnamed = render_report(tally_of([record(0.005) | {"id": "in.jsonl:1"}]), checkpoint)
+    assert "in.jsonl:1<" in unnamed
+    assert ", row 1<" not in unnamed
+
+
+def test_counts_are_marked_at_whole_numbers_and_no_label_lies_on_a_bar() -> None:
+    from matplotlib.figure import Figure
+
+    from worker.bulk.charts import _draw_p_values
+
+    figure = Figure(figsize=(4.9, 2.9), layout="constrained")
+    axes = figure.subplots()
+    _draw_p_values(axes, [3, *[0] * 18, 2])
+    figure.draw_without_rendering()
+    assert all(tick == int(tick) for tick in axes.get_yticks())
+    assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1

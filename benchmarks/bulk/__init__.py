@@ -1,0 +1,1 @@
+"""``python -m benchmarks.bulk``: what bulk screening promises, on a corpus made for it."""
