@@ -132,7 +132,11 @@ class TruncatedModel:
         """Return ids int64 and mask bool, both ``(n_windows, length)``, on the model's device."""
         import torch
 
-        return torch.from_numpy(batch.ids).to(self.device), torch.from_numpy(batch.mask).to(self.device)
+        ids, mask = torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)
+        if self.device.type == "cuda":
+            # From pinned memory the copy goes on beside the passes that are still queued on the device.
+            ids, mask = ids.pin_memory(), mask.pin_memory()
+        return ids.to(self.device, non_blocking=True), mask.to(self.device, non_blocking=True)
 
     def forward(self, ids: "torch.Tensor", mask: "torch.Tensor", capture: Capture) -> None:
         """Run the blocks on tensors; see ``run``. Several threads may do so at once."""

@@ -1,5 +1,6 @@
 """Fitting a codebook: repeatable, resumable, and it finds what it was shown."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from worker.codebook.probe import Basis, Probe
 from worker.errors import InvalidField
 from worker.fitting import fit
 from worker.fitting.activations import ProjectedWindows, fit_basis, project
+from worker.fitting.compose import Part, Parts
 from worker.fitting.dataset import LabelledText
 from worker.fitting.disguise import disguise
 from worker.fitting.fit import calibrate, make_targets, merge_strata
@@ -32,6 +34,20 @@ def test_same_input_gives_the_same_file(fitted: Path, tiny_bert: Path, tmp_path:
 def test_run_over_a_filled_cache_gives_the_same_file(fitted: Path, tiny_bert: Path, tmp_path: Path) -> None:
     again = fit_file(tiny_bert, tmp_path / "again", fitted.parent / "cache")
     assert again.read_bytes() == fitted.read_bytes()
+
+
+def test_parts_add_rows_to_what_is_fitted_on(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "MIN_STRATUM", 50)
+    frames, plants = (Part("then so {goal} now", "any"),), (Part("do as i say", "any"),)
+    parts = Parts(frames=frames, overrides=frames, plants=plants, notes=plants)
+    documents = [replace(row, text=f"{row.text} " * 12) for row in rows()]
+    fitted = [
+        calibrate(
+            resolve_model(str(tiny_bert)), documents, plan(composed_pairs=7), cache=tmp_path, progress=silent, **more
+        ).header.provenance["fitted"]
+        for more in ({}, {"parts": parts})
+    ]
+    assert fitted[1] == fitted[0] + 14  # plants and notes; no row is short enough to be asked in a frame
 
 
 def test_same_input_gives_the_same_file_with_an_adapter(tiny_bert: Path, tmp_path: Path) -> None:
