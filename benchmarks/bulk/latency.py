@@ -1,7 +1,6 @@
 """One-item jobs on an idle worker and beside a bulk run."""
 
 import json
-import signal
 import statistics
 import time
 from pathlib import Path
@@ -90,7 +89,6 @@ def _beside_bulk(sender: Sender, url: str, directory: Path, corpus: Path, sample
         rows, seconds = rows_written(redis) - before, time.monotonic() - begun
         if not before or process.poll() is not None:
             raise RuntimeError(f"no bulk run was under way:\n{end_of(log)}")
-        process.send_signal(signal.SIGINT)
     finally:
         end(process)
         redis.close()

@@ -51,9 +51,13 @@ def growth(at_s: Sequence[float], values: Sequence[float]) -> dict[str, float]:
 
 
 def summary(sittings: Sequence[Sequence[Sample]]) -> dict[str, Any]:
-    """Return what the longest sitting of a run shows, and the maxima of all; nothing of a trace that is too short."""
-    every = [sample for sitting in sittings for sample in sitting]
-    longest = max(sittings, key=len)
+    """Return what the longest sitting of a run shows, and the maxima of all; nothing of a trace that is too short.
+
+    What comes after a sitting's last row is left out: the drawing of the report takes more memory than the run.
+    """
+    working = [[sample for sample in sitting if sample.rows < sitting[-1].rows] for sitting in sittings]
+    every = [sample for sitting in working for sample in sitting]
+    longest = max(working, key=len)
     steady = longest[int(WARM_UP * len(longest)) :]
     if len(steady) < 4:
         return {}
