@@ -188,7 +188,7 @@ def _half(parameter: Any) -> npt.NDArray[np.float16]:
 
 def _project(model: TruncatedModel, batch: WindowBatch, matrix: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
     """Return the product of the layers' activations, side by side, with a matrix, with its graph, and the mask."""
-    parts = dict(zip(model.layers, matrix.split(model.hidden), strict=True))
+    parts = dict(zip(model.layers, matrix.view(-1, model.hidden, matrix.shape[1]).unbind(), strict=True))
     kept: list[torch.Tensor] = []
     mask = model.run(batch, lambda layer, hidden: kept.append(hidden.float() @ parts[layer]), gradients=True)
     return sum(kept[1:], start=kept[0]), mask
