@@ -98,7 +98,7 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
         return
     data = event["data"]
     clock = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
-    if event["type"] == EVENT_DRIFT:
+    if event.get("type") == EVENT_DRIFT:
         _show_drift(clock, data)
         return
     job, item = escape(one_line(data["job_id"])), escape(one_line(str(data.get("item_id"))))
