@@ -10,7 +10,7 @@ DATA ?= ../shared/data
 MINUTES ?= 5
 ROWS ?= 200000
 
-.PHONY: help demo test check bench bench-bulk chaos codebook quality settings clean
+.PHONY: help demo test check bench bench-bulk chaos calm codebook quality settings lock audit clean
 
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -59,8 +59,11 @@ bench: $(VENV)/.dev .venv-infinity .venv-batches ## measure speed in under ten m
 bench-bulk: $(VENV)/.dev ## screen ROWS in bulk, killed twice; memory, interactive latency meanwhile, recalibration
 	$(BIN)/python -m benchmarks.bulk --rows $(ROWS)
 
-chaos: $(VENV)/.dev   ## break workers and Redis for MINUTES and count lost and doubled jobs
-	$(BIN)/python -m tests.integration.chaos --minutes $(MINUTES)
+chaos: $(VENV)/.dev   ## break workers and Redis for MINUTES, with JOBS and KILLS at least, and count lost and doubled jobs
+	$(BIN)/python -m tests.integration.chaos --minutes $(MINUTES) $(if $(JOBS),--jobs $(JOBS)) $(if $(KILLS),--kills $(KILLS))
+
+calm: $(VENV)/.dev    ## full load without faults for MINUTES: does speed or memory drift?
+	$(BIN)/python -m tests.integration.chaos.calm --minutes $(MINUTES)
 
 codebook: $(VENV)/.dev ## fit a codebook from the project's own corpus alone
 	$(BIN)/alknet-firewall calibrate --train data/train --parts data/parts --commercial-only --out codebook.safetensors
@@ -71,5 +74,23 @@ quality: $(VENV)/.dev ## measure the shipped codebook; DATA holds train, validat
 settings: $(VENV)/.dev  ## write .env.example and docs/settings.md anew
 	$(BIN)/python -m worker.settings
 
+LOCKING := .venv-lock
+COMPILE := $(LOCKING)/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+$(LOCKING):
+	$(PYTHON) -c 'import sys; sys.exit("the lock files are for Python 3.11, as the image is; say PYTHON=") if sys.version_info[:2] != (3, 11) else None'
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip --disable-pip-version-check install --quiet pip-tools pip-audit
+
+# torch, and the CUDA libraries of some of its builds, are left to the Dockerfile: which build is wanted is not known here.
+lock: $(LOCKING)      ## choose the newest versions for the image and write their hashes
+	$(COMPILE) --only-build-deps --build-deps-for wheel --output-file docker/build.lock pyproject.toml
+	$(COMPILE) --extra torch --extra embedded --output-file $(LOCKING)/all.lock pyproject.toml
+	awk '/^[a-z]/ { ours = !/^(torch|triton|cuda-|nvidia-)/ } ours' $(LOCKING)/all.lock > docker/requirements.lock
+
+audit: $(LOCKING)     ## ask for known vulnerabilities of what the image installs
+	$(LOCKING)/bin/pip-audit --strict --disable-pip --require-hashes -r docker/requirements.lock
+
 clean:                ## remove what the targets made
-	rm -rf $(VENV) .venv-infinity dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOCKING) .venv-infinity dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,6 +10,9 @@ from schemas.names import QUEUE_BULK, QUEUE_INTERACTIVE, QUEUE_WEBHOOKS, TASK_SC
 from tasks.roles import delivers_webhooks
 from worker.settings import Settings, load_settings
 
+BROKER_TIMEOUT_S = 30.0
+"""Seconds after which a broker that says nothing counts as gone."""
+
 RESULT_EXPIRES_S = 3600
 """Celery results, which only producers who ask for one get, are for waiting, not for keeping."""
 
@@ -60,7 +63,7 @@ def create_app(settings: Settings) -> Celery:
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_s,
             "unacked_restore_interval": min(10.0, settings.visibility_timeout_s / 3),
-            "socket_timeout": 30,
+            "socket_timeout": BROKER_TIMEOUT_S,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
         },

@@ -11,11 +11,13 @@ from tasks.dispatch import Dispatcher
 from tasks.startup import or_exit, start_sentry
 from worker.observe.health import Heartbeat
 from worker.observe.logging import configure_logging
+from worker.observe.metrics import serve_metrics
 from worker.settings import Settings
 from worker.topic.connection import connect, connect_checked
+from worker.topic.metrics import TopicCollector
 from worker.webhooks.declared import apply_file
 from worker.webhooks.endpoints import EndpointStore
-from worker.webhooks.metrics import serve_metrics
+from worker.webhooks.metrics import WebhookCollector
 from worker.webhooks.schedule import Schedule
 from worker.webhooks.sender import sender_of
 
@@ -45,7 +47,10 @@ class WebhookProcess:
         if settings.webhooks_file:
             apply_file(settings.webhooks_file, EndpointStore(connect_checked(settings)), guard)
         if settings.metrics_port:
-            self._stop_metrics = serve_metrics(connect(settings), settings.metrics_port)
+            redis = connect(settings)
+            self._stop_metrics = serve_metrics(
+                settings.metrics_port, WebhookCollector(redis), TopicCollector(redis, settings)
+            )
 
     def start(self, app: Celery) -> None:
         """Begin to dispatch; the consumer is up."""

@@ -175,7 +175,9 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=65_535,
-        description="Port on which the webhooks worker serves Prometheus metrics, on all interfaces. 0: none.",
+        description="Port on which the worker serves Prometheus metrics, on all interfaces: how consumer groups of the "
+        "result topic keep up and, of a webhooks worker, its deliveries. Each worker of a machine needs its own; they "
+        "tell the same, so that one is enough. 0: none.",
     )
     health_file: Path | None = Field(
         default=None,

@@ -13,6 +13,7 @@ from tasks.demo.stack import end
 from worker.observe.health import is_healthy
 from worker.topic.server import running_redis
 
+LOCKS = Path("docker").resolve()
 RECIPE = Path("docker/Dockerfile").read_text(encoding="utf-8")
 
 
@@ -35,8 +36,8 @@ def run_stage(stage: int, root: Path) -> dict[str, str]:
             variables[name] = value.strip('"')
         elif word == "ENV":
             variables.update(pair.split("=", 1) for pair in rest.split())
-        elif word == "RUN" and ("pip" in rest or "-m build" in rest):
-            step = rest.replace("/wheels", str(root / "wheels"))
+        elif word == "RUN" and "pip" in rest:
+            step = rest.replace("/wheels", str(root / "wheels")).replace("/locks/", f"{LOCKS}/")
             subprocess.run(step, shell=True, env=variables, check=True, timeout=600)
     return variables
 

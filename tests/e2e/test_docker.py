@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 COMPOSE = ROOT / "docker" / "compose.yaml"
+LOCKS = [ROOT / "docker" / "requirements.lock", ROOT / "docker" / "build.lock"]
 
 
 @pytest.fixture(scope="module")
@@ -119,16 +121,37 @@ def test_the_worker_does_not_run_as_root(services: dict[str, Any], steps: list[t
     assert user not in ("root", "0")
 
 
-def test_pip_installs_only_extras_that_exist(steps: list[tuple[str, str]], project: dict[str, Any]) -> None:
-    installs = [line for line in arguments(steps, "RUN") if "pip install" in line]
-    named = {
-        extra.strip()
-        for line in installs
-        for group in re.findall(r"(?:alknet[-_]firewall\S*|\.\w*|whl\))\[([a-z, ]+)\]", line)
-        for extra in group.split(",")
+def test_pip_installs_what_is_locked_by_its_hash(steps: list[tuple[str, str]]) -> None:
+    """All but torch, whose build is the builder's choice, and our own wheel."""
+    installs = [line.split("install", 1)[1] for line in arguments(steps, "RUN") if "pip install" in line]
+    free = [line for line in installs if "--require-hashes" not in line]
+    assert len(installs) - len(free) == len(LOCKS)
+    assert [line.split(" && ")[0].split()[-1] for line in free] == ['"$TORCH"', "/wheels/alknet_firewall-*.whl"]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_lock_file_has_a_version_and_hashes_for_everything_and_names_no_place(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    entries = re.split(r"(?m)^(?=[A-Za-z])", text)
+    assert entries[0] == ""
+    for entry in entries[1:]:
+        assert re.match(r"[a-z0-9-]+==\S+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+(    #.*\n)*\Z", entry), entry
+    assert not re.search(r"(?i)https?:|file:|index-url|find-links|trusted-host|nvidia|cuda", text)
+
+
+def test_the_lock_files_hold_what_the_project_needs(project: dict[str, Any]) -> None:
+    """Versions of the lock, and all that the image's extras name; `make lock` writes them anew."""
+    locked = {
+        name: version
+        for lock in LOCKS
+        for name, version in re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", lock.read_text(encoding="utf-8"))
     }
-    assert {"torch", "embedded"} <= named
-    assert named <= set(project["optional-dependencies"])
+    extras = project["optional-dependencies"]
+    needed = [Requirement(line) for line in [*project["dependencies"], *extras["torch"], *extras["embedded"]]]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    for requirement in [*needed, *map(Requirement, build)]:
+        if requirement.name != "torch":
+            assert requirement.specifier.contains(locked[requirement.name]), requirement
 
 
 def test_what_is_copied_is_there(steps: list[tuple[str, str]]) -> None:

@@ -21,6 +21,7 @@ from redis import Redis
 
 from schemas.export import json_schema
 from tasks.demo.stack import end, running_worker
+from tests.services import library, node_packages
 from worker.topic.server import free_port, running_redis
 
 EXAMPLES = Path("examples").resolve()
@@ -72,7 +73,7 @@ def web_command(name: str, port: int) -> list[str]:
 @contextmanager
 def web(name: str, url: str, directory: Path, **variables: str) -> Iterator[str]:
     """Run one of the web applications; yields its address."""
-    pytest.importorskip(name)
+    library(name)
     port, log = free_port(), directory / "log"
     with running(web_command(name, port), url, log, **variables) as process:
         deadline = time.monotonic() + 60
@@ -227,21 +228,10 @@ def test_consumers_that_are_killed_miss_nothing_and_double_nothing(no_worker_url
 @pytest.fixture(scope="module")
 def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Node.js example with its one library installed."""
-    if shutil.which("npm") is None:
-        pytest.skip("Node.js is not installed")
     directory = tmp_path_factory.mktemp("node")
     for name in ("package.json", "package-lock.json", "producer.mjs"):
         shutil.copy(EXAMPLES / "node" / name, directory)
-    done = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"npm ci failed, most likely for want of a network: {done.stderr[-300:]}")
+    node_packages(directory, "ci", timeout=120)
     return directory
 
 

@@ -7,6 +7,7 @@ from redis import Redis
 
 from tests.integration.support import Producer, Topic, Worker, producing, ready
 from tests.integration.webhook_stage import Stage
+from tests.services import redis_servers
 from worker.topic import publisher as publisher_module
 from worker.topic.server import running_redis
 
@@ -16,7 +17,7 @@ _databases = count(2)
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """The session's Redis, without a database number. Database 0 is the session worker's."""
-    with running_redis("--databases", "512") as url:
+    with running_redis("--databases", "1024") as url:
         yield url.rsplit("/", 1)[0]
 
 
@@ -48,6 +49,26 @@ def producer(url: str) -> Iterator[Producer]:
 def new_url(redis_server: str) -> Callable[[], str]:
     """Each call returns a database that nobody else uses."""
     return lambda: f"{redis_server}/{next(_databases)}"
+
+
+@pytest.fixture(scope="session", params=redis_servers())
+def redis_binary(request: pytest.FixtureRequest) -> Path:
+    """Every redis-server that is installed, one after the other."""
+    binary: Path = request.param
+    return binary
+
+
+@pytest.fixture(scope="session")
+def every_server(redis_binary: Path) -> Iterator[str]:
+    """A running one of each, without a database number."""
+    with running_redis("--databases", "1024", binary=redis_binary) as url:
+        yield url.rsplit("/", 1)[0]
+
+
+@pytest.fixture
+def every_url(every_server: str) -> str:
+    """A database of each server that nobody else uses; for tests of what depends on the server."""
+    return f"{every_server}/{next(_databases)}"
 
 
 @pytest.fixture

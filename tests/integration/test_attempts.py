@@ -12,6 +12,11 @@ from worker.topic.server import running_redis
 
 
 @pytest.fixture
+def own_url(every_url: str) -> str:
+    return every_url
+
+
+@pytest.fixture
 def attempts(own_redis: Redis) -> RedisAttempts:
     return RedisAttempts(own_redis, ttl_s=600)
 

@@ -1,6 +1,7 @@
 """Consumer groups that do not keep up with the result topic."""
 
 import logging
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,17 @@ from tests.integration.support import eventually
 from worker.settings import Settings, load_settings
 from worker.topic.lag import LagWatch, group_lags
 from worker.topic.reader import read_group
+from worker.topic.server import free_port
 
 pytestmark = pytest.mark.integration
 
 STREAM = "firewall:results"
 MAXLEN = 200
+
+
+@pytest.fixture
+def own_url(every_url: str) -> str:
+    return every_url
 
 
 @pytest.fixture
@@ -85,15 +92,20 @@ def test_without_redis_the_watch_goes_on(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_a_worker_bounds_the_streams_and_tells_who_was_outrun(own_url: str, own_redis: Redis, tmp_path: Path) -> None:
-    ledger = Ledger(own_url)
+    ledger, port = Ledger(own_url), free_port()
     own_redis.xgroup_create(STREAM, "absent", id="0", mkstream=True)
-    with Fleet(own_url, tmp_path, FIREWALL_RESULTS_MAXLEN="50", CHAOS_LAG_LOOK_S="0.2") as fleet:
+    settings = {"FIREWALL_RESULTS_MAXLEN": "50", "FIREWALL_METRICS_PORT": str(port), "CHAOS_LAG_LOOK_S": "0.2"}
+    with Fleet(own_url, tmp_path, **settings) as fleet:
         member = fleet.started()
         for _ in range(150):
             ledger.send()
         eventually(lambda: "topic_entries_missed stream=firewall:results group=absent" in member.log.read_text(), "it")
         eventually(ledger.idle, "the jobs")
         replies = ledger.control("topic_lag")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            metrics = response.read().decode()
     (lags,) = replies[0].values()
     assert [(lag["group"], lag["missed"]) for lag in lags] == [("absent", True)]
+    assert 'firewall_topic_missed{group="absent",stream="firewall:results"} 1.0' in metrics
+    assert 'firewall_topic_lag{group="absent",stream="firewall:results"}' in metrics
     assert own_redis.xlen(STREAM) < 250

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -47,6 +48,11 @@ def _result(item_id: str, **fields: object) -> ItemResult:
 
 def event_ids(redis: Redis, stream: str) -> list[str]:
     return [json.loads(fields["event"])["id"] for _, fields in redis.xrange(stream)]
+
+
+@pytest.fixture
+def own_url(every_url: str) -> str:
+    return every_url
 
 
 @pytest.fixture
@@ -126,10 +132,10 @@ def test_an_alarm_that_could_not_be_written_is_published_by_the_next_delivery(
 
 
 def test_a_redis_without_memory_is_a_retryable_error_and_nothing_is_half_written(
-    monkeypatch: pytest.MonkeyPatch,
+    redis_binary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publisher_module, "RETRY_DELAYS_S", (0.0,))
-    with running_redis() as url, Redis.from_url(url, decode_responses=True) as redis:
+    with running_redis(binary=redis_binary) as url, Redis.from_url(url, decode_responses=True) as redis:
         publisher = RedisPublisher(redis, TopicLimits())
         redis.config_set("maxmemory", "1")
         with pytest.raises(TopicError) as raised:

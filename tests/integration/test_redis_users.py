@@ -1,10 +1,10 @@
 """The Redis users and the TLS URL of SECURITY.md are enough for their roles, and for no more."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ from redis.exceptions import NoPermissionError
 from tests.integration.chaos.fleet import Fleet
 from tests.integration.chaos.ledger import Ledger
 from tests.integration.support import TASK, clean_environment, eventually
+from tests.services import missing, program
 from worker.errors import ServiceError
-from worker.topic.server import free_port, redis_server_binary, running_redis
+from worker.topic.server import free_port, redis_server_binaries, running_redis
 
 pytestmark = pytest.mark.integration
 
@@ -27,8 +28,8 @@ JOB = {"job_id": "asked", "items": [{"id": "i", "text": "meeting today"}]}
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    with running_redis() as started:
+def url(redis_binary: Path) -> Iterator[str]:
+    with running_redis(binary=redis_binary) as started:
         yield started
 
 
@@ -111,10 +112,8 @@ def test_no_role_can_do_anothers(url: str, admin: Redis) -> None:
 
 @pytest.fixture
 def tls_url(tmp_path: Path) -> Iterator[str]:
-    """A Redis that speaks TLS only, with a certificate of its own."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl to make a certificate with")
+    """A Redis that speaks TLS, with a certificate of its own."""
+    openssl = program("openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
     subprocess.run(
@@ -125,11 +124,14 @@ def tls_url(tmp_path: Path) -> Iterator[str]:
     port = free_port()
     options = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
     options += ("--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no")
-    try:
-        with running_redis(*options):
-            yield f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=required&ssl_ca_certs={certificate}"
-    except ServiceError:
-        pytest.skip(f"{redis_server_binary()} was built without TLS")
+    with ExitStack() as stack:
+        for binary in redis_server_binaries():
+            with suppress(ServiceError):
+                stack.enter_context(running_redis(*options, binary=binary))
+                break
+        else:
+            missing("no redis-server that was built with TLS")
+        yield f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=required&ssl_ca_certs={certificate}"
 
 
 def test_all_of_it_works_over_tls(tls_url: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.support import HARMLESS, UNACKED, WORKER_START_S, Producer, Topic, started
+from tests.planted import planted_pickle
 from worker.codebook.shipped import codebook_path
 from worker.model.pinned import MINILM
 
@@ -50,7 +51,8 @@ def test_with_pickled_weights(own_url: str, own_topic: Topic, own_producer: Prod
     model.mkdir()
     for name in ("config.json", "tokenizer.json"):
         (model / name).write_text("{}", encoding="utf-8")
-    (model / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    trace = logs / "was-executed"
+    (model / "pytorch_model.bin").write_bytes(planted_pickle(trace))
     codebook = shutil.copy(codebook_path(MINILM, None), logs / "codebook.safetensors")
     assert_refuses(
         own_url,
@@ -61,6 +63,7 @@ def test_with_pickled_weights(own_url: str, own_topic: Topic, own_producer: Prod
         FIREWALL_MODEL=str(model),
         FIREWALL_CODEBOOK=str(codebook),
     )
+    assert not trace.exists()
 
 
 def test_with_a_codebook_that_is_none(own_url: str, own_topic: Topic, own_producer: Producer, logs: Path) -> None:

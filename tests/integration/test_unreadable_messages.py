@@ -17,6 +17,7 @@ from schemas.export import json_schema
 from schemas.limits import MAX_MESSAGE_BYTES
 from tasks.consumer import MAX_KEPT
 from tests.integration.support import HARMLESS, UNACKED, Producer, Topic, Worker, eventually, producing, ready
+from tests.planted import planted_pickle
 
 pytestmark = pytest.mark.integration
 
@@ -95,6 +96,9 @@ BODIES = {
     "keywords are a list": (f'[["{MARKER}"], ["{MARKER}"], {{}}]', "application/json"),
     "broken JSON": (f'[["{MARKER}", {{', "application/json"),
     "pickle": (MARKER, "application/x-python-serialize"),
+    "YAML": (f"!!python/object/apply:os.system ['{MARKER}']", "application/x-yaml"),
+    "plain text": (MARKER, "text/plain"),
+    "a content type that is none": (MARKER, "\x00"),
     "no task call": (f'"{MARKER}"', "application/json"),
     "too short": (f'[["{MARKER}"]]', "application/json"),
     "nested too deep": ("[" * 100_000 + f'"{MARKER}"' + "]" * 100_000, "application/json"),
@@ -107,6 +111,23 @@ def test_a_body_that_is_no_task_call_harms_nobody(ward: Ward, body: str, content
     ward.assert_goes_on()
     ward.assert_buried(body, task_id)
     assert MARKER not in ward.worker.log
+
+
+@pytest.mark.parametrize("content_type", ["application/x-python-serialize", "pickle", "application/json", "binary"])
+def test_a_pickle_is_buried_and_not_executed(ward: Ward, tmp_path: Path, content_type: str) -> None:
+    trace = tmp_path / "was-executed"
+    message = {
+        "body": base64.b64encode(planted_pickle(trace)).decode(),
+        "content-type": content_type,
+        "content-encoding": "binary",
+        "headers": {"task": "alknet_firewall.screen", "id": str(uuid.uuid4()), "lang": "py"},
+        "properties": {"body_encoding": "base64", "delivery_tag": str(uuid.uuid4()), "delivery_info": {}},
+    }
+    before = int(ward.redis.xlen("firewall:dead"))
+    ward.redis.lpush("screening", json.dumps(message))
+    ward.assert_goes_on()
+    assert ward.redis.xlen("firewall:dead") == before + 1
+    assert not trace.exists()
 
 
 def test_a_call_by_the_older_protocol_is_answered_as_no_job(ward: Ward) -> None:
@@ -153,6 +174,7 @@ ELEMENTS = {
     ),
     "hostile headers": (envelope(MARKER, "utf-8", task=["alknet_firewall.screen"]), "header task has a wrong type"),
     "larger than a message may be": (b"x" * (MAX_MESSAGE_BYTES + 1), f"{MAX_MESSAGE_BYTES + 1} bytes"),
+    "100 MB": (envelope("x" * 100_000_000, "utf-8", task="alknet_firewall.screen", id="huge"), "bytes, the limit is"),
 }
 
 

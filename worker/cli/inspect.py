@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from worker.cli.console import errors_shown, out
+from worker.cli.verdicts import one_line
 
 
 def inspect(
@@ -35,7 +37,7 @@ def inspect(
         if isinstance(value, dict):
             table.add_row(name, "")
             for key, entry in value.items():
-                table.add_row(f"  {key}", _shown(entry))
+                table.add_row(f"  {_shown(key)}", _shown(entry))
         else:
             table.add_row(name, _shown(value))
     out.print(table, highlight=False)
@@ -70,4 +72,5 @@ def _describe(codebook: Any, path: Path) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """Return a value as a cell; a codebook may come from anyone, and say anything to a terminal."""
+    return escape(one_line(value if isinstance(value, str) else json.dumps(value)))

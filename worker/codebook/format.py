@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from schemas.limits import MAX_ITEM_CHARACTERS, MAX_ITEM_TOKENS
 from schemas.signal import Signal
+from worker.bounded import read_bounded
 from worker.codebook.adapter import Adapter, LowRank
 from worker.codebook.probe import Basis, Probe
 from worker.codebook.splines import MIN_SAMPLE, SurvivalSpline
@@ -24,6 +26,12 @@ MAX_BYTES = 64 * 1024 * 1024
 HEADER_KEY = "alknet.codebook"
 TRAFFIC = "traffic"
 """The one source group of a codebook that was recalibrated on the operator's own traffic."""
+
+MOST_LAYERS, MOST_STRATA, MOST_GROUPS, MOST_ADAPTED = 1024, 64, 4096, 4096
+"""Entries of the header's lists: what is made for each of them costs many times what it takes to name it."""
+
+MOST_NUMBER: Final = 1e30
+"""Largest number in a tensor: sums and products of a few of them stay finite."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -37,7 +45,7 @@ class CalibratedModel(BaseModel):
     revision: str | None
     weights_sha256: Sha256
     tokenizer_sha256: Sha256
-    layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    layers: tuple[Annotated[int, Field(ge=1, le=MOST_LAYERS)], ...] = Field(min_length=1, max_length=MOST_LAYERS)
     backend: str
     dtype: Literal["float32", "bfloat16", "int8"]
 
@@ -56,7 +64,7 @@ class Golden(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    texts: list[str] = Field(min_length=1, max_length=256)
+    texts: list[Annotated[str, Field(max_length=MAX_ITEM_CHARACTERS)]] = Field(min_length=1, max_length=256)
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False, description="Largest difference of a logit.")]
 
 
@@ -69,12 +77,17 @@ class Header(BaseModel):
     model: CalibratedModel
     window: WindowShape
     signals: tuple[Signal, ...] = Field(min_length=1)
-    strata: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        description="Borders between length strata, in tokens, ascending; n borders make n + 1 strata."
+    strata: tuple[Annotated[int, Field(ge=1, le=MAX_ITEM_TOKENS)], ...] = Field(
+        max_length=MOST_STRATA,
+        description="Borders between length strata, in tokens, ascending; n borders make n + 1 strata.",
     )
     explained_variance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    groups: tuple[str, ...] = Field(min_length=1, description="Source groups of the calibration sample.")
-    adapted: tuple[str, ...] = Field(default=(), description="Linear maps that the adapter changes, by dotted name.")
+    groups: tuple[str, ...] = Field(
+        min_length=1, max_length=MOST_GROUPS, description="Source groups of the calibration sample."
+    )
+    adapted: tuple[str, ...] = Field(
+        default=(), max_length=MOST_ADAPTED, description="Linear maps that the adapter changes, by dotted name."
+    )
     golden: Golden
     provenance: dict[str, Any] = Field(description="Data hashes, counts, metrics, seed.")
 
@@ -148,13 +161,13 @@ def load_codebook(path: Path) -> Codebook:
         CodebookInvalid: It is not a codebook, is damaged, or of a format this version does not read.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CodebookInvalid(f"{path.name} has over {MAX_BYTES} bytes; this is no codebook")
-        blob = path.read_bytes()
+        blob = read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise CodebookNotFound(
             f"no codebook at {path}: {error.strerror}. Make one with `alknet-firewall calibrate`."
         ) from None
+    if len(blob) > MAX_BYTES:
+        raise CodebookInvalid(f"{path.name} has over {MAX_BYTES} bytes; this is no codebook")
     try:
         return _parse(blob)
     except CodebookInvalid as error:
@@ -251,8 +264,8 @@ def _check_tensors(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> None
         )
         if tensor.dtype.name != dtype or not fits or 0 in tensor.shape:
             raise CodebookInvalid(f"tensor {name} is {tensor.dtype.name}{tensor.shape}, expected {dtype}{shape}")
-        if not np.isfinite(tensor).all():
-            raise CodebookInvalid(f"tensor {name} holds NaN or infinity")
+        if not (np.abs(tensor.astype(np.float64)) <= MOST_NUMBER).all():
+            raise CodebookInvalid(f"tensor {name} holds NaN, infinity or a number beyond {MOST_NUMBER:g}")
     _check_together(header, tensors)
 
 
@@ -265,6 +278,7 @@ def _check_together(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Non
         and tensors["basis.mean"].shape[0] % len(header.model.layers) == 0
         and tensors["probe.query"].shape == tensors["probe.value"].shape == (len(header.signals), heads, rank)
         and len(tensors["benign.scores"]) == len(tensors["benign.tokens"]) == len(tensors["benign.groups"])
+        and tensors["benign.tokens"].min() >= 1
         and 0 <= tensors["benign.groups"].min() <= tensors["benign.groups"].max() < len(header.groups)
         and all(
             tensors[f"adapter.{number}.up"].shape[1] == tensors[f"adapter.{number}.down"].shape[0]
@@ -289,6 +303,8 @@ def _spline(name: str, tensors: dict[str, npt.NDArray[Any]]) -> SurvivalSpline:
     x, y, (shape, scale) = tensors[f"{name}.x"], tensors[f"{name}.y"], tensors[f"{name}.tail"]
     if len(x) != len(y) or len(x) < 2 or (np.diff(x) <= 0).any() or (np.diff(y) >= 0).any() or y[0] > 0:
         raise CodebookInvalid(f"{name} is not a descending log-survival")
-    if not 0 <= shape < 1 or scale <= 0:
+    if (-np.diff(y) > MOST_NUMBER * np.diff(x)).any():
+        raise CodebookInvalid(f"{name} falls too steeply")
+    if not 0 <= shape < 1 or not scale >= 1 / MOST_NUMBER:
         raise CodebookInvalid(f"{name} has an impossible tail")
     return SurvivalSpline(x, y, float(shape), float(scale))

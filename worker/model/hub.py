@@ -24,6 +24,8 @@ ALLOW_PATTERNS = (
 )
 """Files fetched from the hub, and looked for in its cache: the same list online and offline."""
 
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
 _HUB_TIMEOUT_S = 5.0
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -61,7 +63,7 @@ def resolve_model(
 
     Raises:
         ModelNotFound: Nothing had the model; the message lists what was tried.
-        UnsafeWeights: There are only pickled weights.
+        UnsafeWeights: There are only pickled weights, or an index that names other files.
         WeightsMismatch: The weights have another hash than expected.
         SettingsError: The model is not pinned to a commit.
     """
@@ -144,11 +146,30 @@ def _embedded_directory(pinned: PinnedModel) -> Path | None:
 
 def _is_complete(directory: Path) -> bool:
     """Tell whether nothing is missing, as after a download that was interrupted."""
-    index = directory / "model.safetensors.index.json"
-    weights = ["model.safetensors"]
-    if index.is_file():
-        weights = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    return all((directory / name).is_file() for name in ("config.json", "tokenizer.json", *weights))
+    weights = _shards(directory / INDEX) if (directory / INDEX).is_file() else {WHOLE}
+    return bool(weights) and all((directory / name).is_file() for name in ("config.json", "tokenizer.json", *weights))
+
+
+def _shards(index: Path) -> set[str]:
+    """Return the files that an index names, which may be any at all; none if it cannot be read."""
+    try:
+        return set(map(str, json.loads(index.read_bytes())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()
+
+
+def _check_shards(directory: Path, name: str, weights: list[Path]) -> None:
+    """Refuse an index of other files than those that are hashed: transformers loads what the index names.
+
+    Raises:
+        UnsafeWeights: It names a file elsewhere, of another format, or not all of them.
+    """
+    if (directory / WHOLE).is_file() or not (directory / INDEX).is_file():
+        return
+    if _shards(directory / INDEX) != {path.name for path in weights}:
+        raise UnsafeWeights(
+            f"{name}: {INDEX} does not name exactly the files model-*.safetensors beside it. Fetch the model again."
+        )
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -165,6 +186,7 @@ def _checked(directory: Path, name: str, revision: str | None, origin: str, expe
                 "Convert them to model.safetensors."
             )
         raise ModelNotFound(f"{name}: no model.safetensors in the model's directory.")
+    _check_shards(directory, name, weights)
     for required in ("config.json", "tokenizer.json"):
         if not (directory / required).is_file():
             raise ModelNotFound(f"{name}: no {required} in the model's directory.")

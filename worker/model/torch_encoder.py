@@ -16,7 +16,7 @@ import numpy as np
 
 from worker.codebook.adapter import Adapter, merge
 from worker.codebook.probe import FoldedProbe
-from worker.errors import MissingExtra, UnsupportedModel
+from worker.errors import MissingExtra, UnsafeWeights, UnsupportedModel
 from worker.model.encoder import FloatArray, WindowBatch
 from worker.model.hub import ModelFiles
 
@@ -56,6 +56,7 @@ class TruncatedModel:
     Raises:
         MissingExtra: torch or transformers is not installed.
         UnsupportedModel: No stack of blocks was found, or it is not as deep as the layers asked for.
+        UnsafeWeights: The configuration leads to other weights than those that were checked.
         CodebookMismatch: The adapter does not fit the model.
     """
 
@@ -76,6 +77,9 @@ class TruncatedModel:
         self.device = torch.device(device)
         self.dtype: torch.dtype = getattr(torch, dtype)
         config = AutoConfig.from_pretrained(files.directory, trust_remote_code=False)
+        if getattr(config, "transformers_weights", None) is not None:
+            # Transformers would load that file, whatever it is, in place of the one whose hash was checked.
+            raise UnsafeWeights(f"{files.name}: config.json names weights of its own (transformers_weights); remove it")
         depth = getattr(config, "num_hidden_layers", 0)
         if not layers or min(layers) < 1 or max(layers) > depth:
             raise UnsupportedModel(f"layers {layers} were asked for, {files.name} has layers 1 to {depth}")

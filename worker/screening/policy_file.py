@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from schemas.job import Name
 from schemas.signal import SEVERITIES, Severity, Signal
+from worker.bounded import read_bounded
 from worker.errors import SettingsError
 from worker.screening.policy import DEFAULT_BUDGETS, Policy
 
@@ -142,11 +143,13 @@ def load_rules(path: Path | None) -> Rules:
     if path is None:
         return Rules()
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SettingsError(f"FIREWALL_POLICIES: {path} has more than {MAX_BYTES} bytes; it is no policy file")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise SettingsError(f"FIREWALL_POLICIES: {path} cannot be read ({error.strerror})") from None
+    if len(content) > MAX_BYTES:
+        raise SettingsError(f"FIREWALL_POLICIES: {path} has more than {MAX_BYTES} bytes; it is no policy file")
+    try:
+        raw = tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"FIREWALL_POLICIES: {path} is not TOML: {error}") from None
     try:

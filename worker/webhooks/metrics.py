@@ -1,9 +1,9 @@
 """Deliveries as Prometheus metrics, read from Redis when they are asked for: the same from every process."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Metric, start_http_server
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from redis import Redis
 
@@ -103,20 +103,6 @@ class WebhookCollector:
                 gauge.add_metric([one.id], float(value(one)))
             yield gauge
         yield _latency(found)
-
-
-def serve_metrics(redis: "Redis", port: int) -> Callable[[], None]:
-    """Serve the metrics over HTTP; return a function that stops it."""
-    registry = CollectorRegistry()
-    registry.register(WebhookCollector(redis))
-    server, thread = start_http_server(port, registry=registry)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
 
 
 def _latency(found: list[EndpointFigures]) -> Metric:

@@ -37,6 +37,11 @@ class Party:
 
 
 @pytest.fixture
+def own_url(every_url: str) -> str:
+    return every_url
+
+
+@pytest.fixture
 def join(own_url: str) -> Iterator[Callable[..., Party]]:
     """Connect a consumer; plain Kombu producers are the tests' own business."""
     with ExitStack() as stack:

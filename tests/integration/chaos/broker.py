@@ -17,17 +17,23 @@ from worker.topic.server import free_port, redis_server_binary
 class Broker:
     """The server; its data survive its process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, binary: Path | None = None) -> None:
         self._directory = directory
+        self._binary = binary or redis_server_binary()
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.admin = Redis(port=self.port, socket_timeout=5, protocol=2)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def version(self) -> str:
+        """Of the server that runs."""
+        return f"Redis {self.admin.info('server')['redis_version']}"
+
     def start(self) -> None:
         options = ("--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", "", "--bind", "127.0.0.1")
         self._process = subprocess.Popen(
-            [str(redis_server_binary()), "--port", str(self.port), "--dir", str(self._directory), *options],
+            [str(self._binary), "--port", str(self.port), "--dir", str(self._directory), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -82,9 +88,10 @@ class Broker:
 
 
 @contextmanager
-def breakable_redis() -> Iterator[Broker]:
+def breakable_redis(binary: Path | None = None) -> Iterator[Broker]:
+    """Yield a running one; ``binary`` defaults to the first that is installed."""
     with tempfile.TemporaryDirectory(prefix="firewall-chaos-redis-") as directory:
-        broker = Broker(Path(directory))
+        broker = Broker(Path(directory), binary)
         broker.start()
         try:
             yield broker

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.integration.chaos.broker import breakable_redis
-from tests.integration.chaos.fleet import Fleet, Member
+from tests.integration.chaos.fleet import Fleet
 from tests.integration.chaos.ledger import Ledger
 
 BACKLOG = 200
@@ -23,12 +23,6 @@ BACKLOG = 200
 SAMPLE_S = 5.0
 WARM_S = 30.0
 """Samples of the first seconds are left out: caches and allocators fill."""
-
-
-def resident_mb(member: Member) -> float:
-    """Resident memory in MiB."""
-    status = Path(f"/proc/{member.process.pid}/status").read_text(encoding="ascii")
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 def main() -> int:
@@ -49,7 +43,7 @@ def main() -> int:
             ledger.collect(block_ms=20)
             if now - sampled >= SAMPLE_S:
                 sampled = now
-                samples.append((now - begun, resident_mb(member), ledger.count.results))
+                samples.append((now - begun, member.resident_mb, ledger.count.results))
         count = ledger.settle(60)
     steady = np.array([sample for sample in samples if sample[0] >= WARM_S])
     third = max(2, len(steady) // 3)

@@ -17,9 +17,11 @@ from worker.screening.screener import Screener
 SLEEP_VARIABLE = "CHAOS_FORWARD_S"
 """Environment variable: seconds a forward pass takes."""
 
-KILLS, HANGS, FAILS, ALARMS = "house", "music", "water", "ignore"
-"""Words that make the forward pass kill its process, hang, raise, and find something."""
+KILLS, HOARDS, HANGS, FAILS, ALARMS = "house", "system", "music", "water", "ignore"
+"""Words that make the forward pass kill its process, take ever more memory, hang, raise, and find something."""
 
+MOST_HOARDED_MB = 2000
+"""Memory at which a forward pass gives up hoarding, should nobody kill it."""
 
 CODEBOOK = make_codebook(fingerprint="chaos")
 
@@ -29,17 +31,28 @@ class Misbehaving(FakeEncoder):
 
     def __init__(self, vocabulary: dict[str, int], seconds: float) -> None:
         super().__init__({vocabulary[ALARMS]: 20.0}, poison=[vocabulary[FAILS]])
-        self._kills, self._hangs = vocabulary[KILLS], vocabulary[HANGS]
+        self._kills, self._hoards, self._hangs = (vocabulary[word] for word in (KILLS, HOARDS, HANGS))
         self._seconds = seconds
 
     def score(self, batch: WindowBatch) -> FloatArray:
         if (batch.ids == self._kills).any():
             os.kill(os.getpid(), signal.SIGKILL)
+        if (batch.ids == self._hoards).any():
+            hoard()
         while (batch.ids == self._hangs).any():
             time.sleep(1)
         time.sleep(self._seconds)
         self.batches.clear()
         return super().score(batch)
+
+
+def hoard() -> None:
+    """Take memory, little by little, as a leak does."""
+    hoarded = []
+    while len(hoarded) < MOST_HOARDED_MB:
+        hoarded.append(b"x" * (1 << 20))
+        time.sleep(0.001)
+    raise MemoryError
 
 
 def misbehaving_screener(_settings: object) -> Screener:

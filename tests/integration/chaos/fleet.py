@@ -19,12 +19,21 @@ READY_S = 90.0
 
 @dataclass
 class Member:
-    """A worker process."""
+    """A worker process.
+
+    Attributes:
+        process: Of multiprocessing.
+        health: File that is there once it takes jobs.
+        log: What it wrote.
+        ready_at: ``time.monotonic()`` at which it was seen to take jobs.
+        told_to_end: ``time.monotonic()`` at which it was sent SIGTERM.
+    """
 
     process: Any
     health: Path
     log: Path
     ready_at: float | None = None
+    told_to_end: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -36,6 +45,15 @@ class Member:
         if self.ready_at is None and self.health.exists():
             self.ready_at = time.monotonic()
         return self.ready_at is not None and self.alive
+
+    @property
+    def resident_mb(self) -> float:
+        """Resident memory in MiB; 0 once it is dead."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        except OSError:
+            return 0.0
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024 if "VmRSS:" in status else 0.0
 
     def send(self, signum: int) -> None:
         os.kill(self.process.pid, signum)

@@ -35,7 +35,7 @@ class Count:
         duplicated: Results and alarms seen more than once.
         dead_lettered: Entries of the dead-letter stream.
         kills: Workers killed, or frozen until they were given up for dead.
-        worst_recovery_s: Longest time from a kill to the last result of what the worker held, Redis being up.
+        worst_recovery_s: Longest time from the last kill that took a message along to its result, Redis being up.
     """
 
     enqueued: int = 0
@@ -70,7 +70,7 @@ class Ledger:
         self._alarms: Counter[Key] = Counter()
         self.errors: Counter[str] = Counter()
         self._last: dict[str, str] = {STREAM_RESULTS: "0", STREAM_ALARMS: "0"}
-        self._recovering: list[tuple[float, set[Key]]] = []
+        self._recovering: dict[Key, tuple[float, str]] = {}
         self.outage = threading.Event()
         self.count = Count()
         self.lock = threading.Lock()
@@ -112,12 +112,6 @@ class Ledger:
                     self._record(stream, json.loads(fields["event"])["data"])
         if self.outage.is_set():
             self._recovering.clear()  # how long Redis is away is not the worker's recovery
-        now = time.monotonic()
-        for begun, keys in list(self._recovering):
-            keys.difference_update(self._seen)
-            if not keys:
-                self.count.worst_recovery_s = round(max(self.count.worst_recovery_s, now - begun), 2)
-                self._recovering.remove((begun, keys))
 
     def _record(self, stream: str, data: dict[str, Any]) -> None:
         key = data["job_id"], data["item_id"]
@@ -126,6 +120,9 @@ class Ledger:
             return
         with self.lock:
             self._open.discard(key)
+        if key in self._recovering:
+            took = time.monotonic() - self._recovering.pop(key)[0]
+            self.count.worst_recovery_s = round(max(self.count.worst_recovery_s, took), 2)
         self._seen[key] += 1
         self.count.results += 1
         self.errors[data["error"]["code"] if data["error"] else data["verdict"]] += 1
@@ -133,17 +130,23 @@ class Ledger:
             self._flagged.add(key)
 
     def killed(self) -> None:
-        """Note a kill: what is unacknowledged at this moment and has no result has to be recovered."""
+        """Note a kill: what is unacknowledged at this moment and has no result has to be recovered.
+
+        A message that was recovered from an earlier kill, and is in hand again, begins anew under its new tag.
+        """
         self.count.kills += 1
         if self.outage.is_set():
             return
         try:
-            held = self.redis.hvals(UNACKED)
+            held: Any = self.redis.hgetall(UNACKED)
         except RedisError:
             return
-        keys = {key for raw in held for key in _keys(raw)} - set(self._seen)
-        if keys:
-            self._recovering.append((time.monotonic(), keys))
+        now = time.monotonic()
+        for tag, raw in held.items():
+            for key in _keys(raw):
+                known = self._recovering.get(key)
+                if key not in self._seen and (known is None or known[1] != tag):
+                    self._recovering[key] = now, tag
 
     @property
     def missing(self) -> int:

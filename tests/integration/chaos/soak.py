@@ -16,6 +16,15 @@ from tests.integration.chaos.ledger import Count, Ledger
 SETTLE_S = 120.0
 """How long the last jobs may take after the last fault."""
 
+HASTE = 0.75
+"""Jobs and kills are timed for this share of the soak, so that one that is late or does not count is made up for."""
+
+LEAST_LIFE_S = 0.5
+"""How long a worker takes jobs at least; else one that starts slowly would be killed before it did anything."""
+
+TERM_S = 30.0
+"""How long a worker that is told to end may take."""
+
 
 @dataclass
 class Plan:
@@ -23,25 +32,24 @@ class Plan:
 
     Attributes:
         seconds: For how long jobs are sent.
-        rate: Jobs a second.
+        jobs: How many at least.
+        kills: How many workers are killed at least, one at a time.
         workers: Processes alive at once.
-        life_s: Shortest and longest life of a worker that takes jobs.
         redis_every_s: Seconds between faults of Redis; 0 for none.
-        most_jobs: Stop sending at so many.
     """
 
     seconds: float
-    rate: float = 30.0
+    jobs: int
+    kills: int
     workers: int = 2
-    life_s: tuple[float, float] = (0.3, 2.5)
     redis_every_s: float = 0.0
-    most_jobs: int = 1_000_000
 
 
 @dataclass
 class Soak:
     """The count, and what was done to get it."""
 
+    server: str
     count: Count = field(default_factory=Count)
     faults: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -50,23 +58,22 @@ class Soak:
 
 
 ENDS: tuple[tuple[float, int], ...] = ((0.85, signal.SIGKILL), (0.95, signal.SIGTERM), (1.0, signal.SIGSTOP))
-"""How a worker's life ends, by cumulative share."""
+"""How a worker's life ends, by cumulative share. SIGTERM is no kill."""
 
 
 def soak(broker: Broker, directory: Path, plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Soak:
     """Send jobs while workers and Redis are broken at random; then let all of it settle and count."""
-    ledger, result = Ledger(broker.url), Soak()
+    ledger, result = Ledger(broker.url), Soak(broker.version)
     done = threading.Event()
     begun = time.monotonic()
 
     def produce() -> None:
-        while not done.is_set() and result.jobs < plan.most_jobs:
+        pace = HASTE * plan.seconds / plan.jobs
+        while not done.is_set():
             for _ in range(random.choice((1, 5, 40))):
                 ledger.send()
                 result.jobs += 1
-            ahead = begun + result.jobs / plan.rate - time.monotonic()
-            if ahead > 0:
-                done.wait(ahead)
+            done.wait(max(0.0, begun + result.jobs * pace - time.monotonic()))
 
     threads = [threading.Thread(target=produce)]
     if plan.redis_every_s:
@@ -80,8 +87,7 @@ def soak(broker: Broker, directory: Path, plan: Plan, tell: Callable[[str], None
             done.set()
             for thread in threads:
                 thread.join()
-        while len(fleet.members) < plan.workers:
-            fleet.start()
+        _tend(fleet, plan, result.faults)
         result.count = ledger.settle(SETTLE_S)
     result.outcomes = ledger.errors
     result.seconds = time.monotonic() - begun
@@ -89,24 +95,38 @@ def soak(broker: Broker, directory: Path, plan: Plan, tell: Callable[[str], None
 
 
 def _reap(fleet: Fleet, ledger: Ledger, plan: Plan, result: Soak, begun: float, tell: Callable[[str], None]) -> None:
-    """Keep so many workers alive, each for a random while."""
-    lives: dict[int, float] = {}
+    """Keep so many workers alive, and end one after the other at random moments."""
+    pace = HASTE * plan.seconds / plan.kills
     told = begun
-    while time.monotonic() - begun < plan.seconds:
+    due = begun + random.uniform(0.5, 1.5) * pace
+    while (now := time.monotonic()) - begun < plan.seconds:
         ledger.collect(block_ms=50)
-        for member in list(fleet.members):
-            if member.ready:
-                life = lives.setdefault(member.process.pid, random.uniform(*plan.life_s))
-                if time.monotonic() - member.ready_at > life:
-                    _end(fleet, member, ledger, result.faults)
-            elif not member.alive:
-                result.faults[f"ended by itself ({member.process.exitcode})"] += 1
-                fleet.bury(member)
-        while len(fleet.members) < plan.workers:
-            fleet.start()
-        if time.monotonic() - told > 15:
-            told = time.monotonic()
+        ready = [member for member in fleet.members if _may_die(member, now)]
+        if ready and now >= due:
+            _end(fleet, random.choice(ready), ledger, result.faults)
+            due += random.uniform(0.5, 1.5) * pace
+        _tend(fleet, plan, result.faults)
+        if now - told > 15:
+            told = now
             tell(f"{result.jobs} jobs, {ledger.count.kills} kills, {ledger.missing} results outstanding")
+
+
+def _may_die(member: Member, now: float) -> bool:
+    return member.ready and not member.told_to_end and now - (member.ready_at or now) > LEAST_LIFE_S
+
+
+def _tend(fleet: Fleet, plan: Plan, faults: Counter[str]) -> None:
+    """Bury the dead, note who ended as nobody told it to, and start others in their place."""
+    for member in list(fleet.members):
+        if member.told_to_end and member.alive and time.monotonic() - member.told_to_end > TERM_S:
+            faults["SIGTERM ignored"] += 1
+            member.kill()
+        elif not member.alive:
+            if not (member.told_to_end and member.process.exitcode == 0):
+                faults[f"ended by itself ({member.process.exitcode})"] += 1
+            fleet.bury(member)
+    while sum(not member.told_to_end for member in fleet.members) < plan.workers:
+        fleet.start()
 
 
 def _end(fleet: Fleet, member: Member, ledger: Ledger, faults: Counter[str]) -> None:
@@ -114,19 +134,16 @@ def _end(fleet: Fleet, member: Member, ledger: Ledger, faults: Counter[str]) -> 
     signum = next(signum for share, signum in ENDS if draw < share)
     faults[signal.Signals(signum).name] += 1
     if signum == signal.SIGTERM:
+        member.told_to_end = time.monotonic()
         member.send(signum)
-        member.process.join(30)
-        if member.alive:
-            faults["SIGTERM ignored"] += 1
-            member.kill()
-    elif signum == signal.SIGSTOP:
+        return
+    if signum == signal.SIGSTOP:
         # Given up for dead, then back: it finishes what others have taken over by then.
         member.send(signum)
         threading.Timer(8.0, _thaw, (member,)).start()
-        ledger.killed()
     else:
         member.kill()
-        ledger.killed()
+    ledger.killed()
     fleet.bury(member)
 
 

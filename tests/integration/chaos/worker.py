@@ -10,11 +10,13 @@ from pathlib import Path
 import sentry_sdk.integrations.celery  # noqa: F401
 import typer
 
+import tasks.app
 import tasks.broker.transport
 import tasks.consumer
 import tasks.control
 import tasks.private_request
 import tasks.process
+import worker.topic.connection
 import worker.topic.lag
 from tasks.cli.worker import worker as command
 from tests.integration.chaos import stages
@@ -22,6 +24,9 @@ from tests.integration.chaos.engine import misbehaving_screener
 
 LOOK_VARIABLE = "CHAOS_LAG_LOOK_S"
 """Environment variable: seconds between two looks at the consumer groups."""
+
+SOCKET_TIMEOUT_S = 1.0
+"""Seconds after which a frozen Redis counts as gone; short, so that it is frozen for longer now and then."""
 
 
 def run(environment: dict[str, str], log: str, pool: str, concurrency: int) -> None:
@@ -35,6 +40,7 @@ def run(environment: dict[str, str], log: str, pool: str, concurrency: int) -> N
     Path(environment["FIREWALL_HEALTH_FILE"]).unlink(missing_ok=True)
     tasks.process.load_screener = misbehaving_screener
     stages.plant()
+    tasks.app.BROKER_TIMEOUT_S = worker.topic.connection.SOCKET_TIMEOUT_S = SOCKET_TIMEOUT_S
     worker.topic.lag.LOOK_S = float(environment.get(LOOK_VARIABLE, worker.topic.lag.LOOK_S))
     sys.argv = ["alknet-firewall"]
     try:

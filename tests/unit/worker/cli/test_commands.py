@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -152,6 +153,19 @@ def test_inspect_for_people(codebook_file: Path) -> None:
     output = invoke("inspect", str(codebook_file)).output
     assert "tests/none" in output
     assert "instruction_override" in output
+
+
+def test_inspect_of_a_hostile_codebook_leaves_the_terminal_alone(tmp_path: Path) -> None:
+    honest = make_codebook()
+    said = {"\x1b[2Jkey": "\x1b]0;title\x07", "note": "[/nonsense] [red]"}
+    header = honest.header.model_copy(update={"provenance": said})
+    path = tmp_path / "codebook.safetensors"
+    save_codebook(replace(honest, header=header), path)
+    shown = invoke("inspect", str(path))
+    assert shown.exit_code == 0
+    assert "[/nonsense] [red]" in shown.output
+    assert "\x1b" not in shown.output
+    assert "\x07" not in shown.output
 
 
 def test_inspect_shows_the_codebook_in_use_by_default(codebook_file: Path) -> None:

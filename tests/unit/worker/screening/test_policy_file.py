@@ -1,9 +1,12 @@
 """The policy file: what it means, and that nothing wrong in it starts a worker."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from worker.errors import SettingsError
 from worker.screening.policy import DEFAULT_BUDGETS, Policy
@@ -84,3 +87,46 @@ def test_a_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(SettingsError):
         load_rules(path)
+
+
+def test_a_pipe_or_a_device_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(SettingsError, match="no regular file"):
+            load_rules(path)
+
+
+DOCUMENTED = re.findall(r"```toml\n(.*?)```", Path("docs/policies.md").read_text(encoding="utf-8"), flags=re.DOTALL)[0]
+LINES = st.sampled_from(
+    [
+        *DOCUMENTED.splitlines(),
+        *("[policies.__proto__]", "[policies.'../../etc']", '[tenants."\\u0000"]', "[[policies]]", "policies = 1"),
+        *("budgets = { notice = 1e-320 }", "budgets = { critical = 0 }", "signals = [[]]", "shadow = 1979-05-27"),
+        *(
+            "items_per_day = 99999999999999999999999",
+            "items_per_day = -0",
+            "items_per_minute = 1.5",
+            "a.b.c = [{}, {}]",
+        ),
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(LINES, max_size=12).map("\n".join).map(str.encode) | st.binary(max_size=200))
+def test_whatever_the_file_holds_it_means_something_or_is_refused(place: Path, content: bytes) -> None:
+    place.write_bytes(content)
+    try:
+        found = load_rules(place)
+    except SettingsError as error:
+        assert str(place) in error.message  # noqa: PT017 - either outcome is right
+        return
+    assert "default" in found.policies
+    for policy in found.policies.values():
+        assert 0 < policy.budgets["critical"] < policy.budgets["warning"] < policy.budgets["notice"] < 1
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a fuzzer's file lies."""
+    return tmp_path_factory.mktemp("policies") / "policies.toml"

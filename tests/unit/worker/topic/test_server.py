@@ -10,7 +10,7 @@ import pytest
 from worker.errors import ServiceError
 from worker.settings import load_settings
 from worker.topic.connection import connect_checked
-from worker.topic.server import demo_redis, free_port, redis_server_binary
+from worker.topic.server import demo_redis, free_port, redis_server_binaries, redis_server_binary
 
 
 @pytest.fixture
@@ -30,6 +30,8 @@ def test_server_on_path_comes_first(bundled: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_bundled_server_comes_second(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: "/opt/bin/redis-server")
+    assert redis_server_binaries() == [Path("/opt/bin/redis-server"), bundled]
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert redis_server_binary() == bundled
 
