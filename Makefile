@@ -75,7 +75,7 @@ settings: $(VENV)/.dev  ## write .env.example and docs/settings.md anew
 	$(BIN)/python -m worker.settings
 
 LOCKING := .venv-lock
-COMPILE := $(LOCKING)/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
+COMPILE := $(LOCKING)/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 $(LOCKING):

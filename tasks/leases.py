@@ -7,6 +7,7 @@ dead worker's jobs come back soon, however long a live worker's jobs take.
 
 import logging
 import threading
+import time
 
 from redis.exceptions import RedisError
 
@@ -16,11 +17,19 @@ from worker.topic.connection import connect
 
 log = logging.getLogger(__name__)
 
+LAST_TAKE_S = 0.3
+"""Seconds in which a message that was asked for before arrives."""
+
 
 class Leases:
-    """The delivery tags this process holds, renewed three times per visibility timeout."""
+    """The delivery tags this process holds, renewed three times per visibility timeout.
+
+    Attributes:
+        ending: The process is about to end; its transport takes no more messages.
+    """
 
     def __init__(self) -> None:
+        self.ending = False
         self._held: set[str] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -37,7 +46,12 @@ class Leases:
             self._held.discard(tag)
 
     def give_back(self, settings: Settings) -> None:
-        """Put everything held back into its queues, for a process that is about to end without an orderly shutdown."""
+        """Put everything held back into its queues, for a process that is about to end without an orderly shutdown.
+
+        Its consumer still runs: it must take nothing any more, or it would take what was just given back.
+        """
+        self.ending = True
+        time.sleep(LAST_TAKE_S)
         with self._lock:
             held = list(self._held)
         give_back(connect(settings), held, first=True)

@@ -157,7 +157,7 @@ class Channel(redis.Channel):
         if self._plain:
             super()._brpop_start(timeout)
             return
-        if time.monotonic() < self._quiet_until:
+        if leases.ending or time.monotonic() < self._quiet_until:
             return
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:

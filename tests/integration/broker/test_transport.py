@@ -93,6 +93,17 @@ def test_an_orderly_end_gives_everything_back_in_order(own_redis: Redis, send: S
     assert [other.drain().decode() for _ in range(3)] == ["a", "b", "c"]
 
 
+def test_a_process_that_is_about_to_end_takes_nothing_more(
+    own_redis: Redis, send: Send, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    party = join()
+    monkeypatch.setattr(transport.leases, "ending", True)
+    send("a")
+    with pytest.raises(socket.timeout):
+        party.connection.drain_events(timeout=2 * transport.LISTEN_S)
+    assert own_redis.llen("screening") == 1
+
+
 def test_a_requeued_message_waits_behind_the_others(send: Send, join: Join) -> None:
     for body in "ab":
         send(body)

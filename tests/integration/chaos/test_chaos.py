@@ -159,6 +159,7 @@ def test_a_hung_forward_pass_ends_its_worker_and_the_job_goes_elsewhere(
         assert member.process.exitcode == EXIT_HUNG
         assert "forward_hung" in member.log.read_text()
         assert not member.health.exists()
+        assert (ledger.redis.llen("screening"), ledger.redis.hlen(UNACKED)) == (1, 0), "and did not take it again"
         # At once, although the visibility timeout is far away; the one attempt was used up.
         fleet.started()
         assert_kept(ledger, 1)

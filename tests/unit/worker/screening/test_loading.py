@@ -72,16 +72,14 @@ def test_golden_scores_are_reproduced(tiny_bert: Path, fitted: Path) -> None:
     assert check_golden(codebook, make_tokenizer(codebook, files), encoder).logit < 1e-3
 
 
-@pytest.mark.parametrize("shift", [0.06, -1.0, np.nan])
+@pytest.mark.parametrize("shift", [0.06, -1.0, 1e29])
 def test_other_golden_scores_refuse_to_serve(load: Load, changed: Callable[..., Path], shift: float) -> None:
     def edit(book: Codebook) -> Codebook:
         scores = book.golden_scores.copy()
-        scores[3, 2] += np.float32(0 if np.isnan(shift) else shift)
-        if np.isnan(shift):  # a backend that gives NaN: the other side of the same comparison
-            return replace(book, probe=replace(book.probe, bias=np.full_like(book.probe.bias, 3e38)))
+        scores[3, 2] += np.float32(shift)
         return replace(book, golden_scores=scores)
 
-    with np.errstate(all="ignore"), pytest.raises(GoldenDrift, match="do not belong together"):
+    with pytest.raises(GoldenDrift, match="do not belong together"):
         load(codebook=changed(edit))
 
 
