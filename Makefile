@@ -87,7 +87,7 @@ $(LOCKING):
 lock: $(LOCKING)      ## choose the newest versions for the image and write their hashes
 	$(COMPILE) --only-build-deps --build-deps-for wheel --output-file docker/build.lock pyproject.toml
 	$(COMPILE) --extra torch --extra embedded --output-file $(LOCKING)/all.lock pyproject.toml
-	awk '/^[a-z]/ { ours = !/^(torch|triton|cuda-|nvidia-)/ } ours' $(LOCKING)/all.lock > docker/requirements.lock
+	awk '/^(#|$$)/ { next } /^[a-z]/ { ours = !/^(torch|triton|cuda-|nvidia-)/ } ours' $(LOCKING)/all.lock > docker/requirements.lock
 
 audit: $(LOCKING)     ## ask for known vulnerabilities of what the image installs
 	$(LOCKING)/bin/pip-audit --strict --disable-pip --require-hashes -r docker/requirements.lock
