@@ -83,7 +83,7 @@ def main() -> None:
     screened = {name: list(zip(scored.rows, scored.findings, strict=True)) for name, scored in ours.items()}
     parts = [
         render(ours, {"codebook": ours, **baselines}),
-        *render_cost(_cost([row.text for row in ours["validation"].rows[:400]])),
+        *render_cost(_cost([row.text for row in ours["validation"].rows[:100]])),
         *render_recalibrated(codebook, screened),
         *left_out,
     ]
