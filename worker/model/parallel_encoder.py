@@ -1,7 +1,7 @@
 """A batch cut into one part a core, each run by one thread.
 
-Threads inside every matrix product must meet after each; for products as small as a little model's that costs a
-fifth of two cores, and far more where something else takes one of them for a moment. Parts of a batch meet once.
+Threads inside every matrix product must meet after each; where another process takes one core for a moment, all wait.
+Parts of a batch meet once (ADR 15).
 """
 
 from collections.abc import Callable
