@@ -93,4 +93,4 @@ audit: $(LOCKING)     ## ask for known vulnerabilities of what the image install
 	$(LOCKING)/bin/pip-audit --strict --disable-pip --require-hashes -r docker/requirements.lock
 
 clean:                ## remove what the targets made
-	rm -rf $(VENV) $(LOCKING) .venv-infinity dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOCKING) .venv-infinity .venv-batches dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -90,7 +90,7 @@ def assert_in_proportion(work: Callable[[str], object], pattern: str, end: str) 
 
     short = max(LEAST_S, *(effort(SHORT) for _ in range(3)))
     growth = []
-    while len(growth) < 5:
+    while len(growth) < 3:
         growth.append(effort(LONG) / short)
         if growth[-1] < MOST_GROWTH:
             return
