@@ -2,9 +2,6 @@
 
 import base64
 import codecs
-import gc
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +16,11 @@ from worker.model.windows import WindowTokenizer
 from worker.screening.screener import prepare
 from worker.text.canonical import canonical_view
 
-SHORT, LONG = 2_000, 32_000
-MOST_GROWTH = 64
-"""Allowed growth of the effort where the length grows by ``LONG / SHORT`` = 16; quadratic effort grows by 256."""
+LONG = 300_000
+"""Characters of a text whose effort is tried: what is linear takes seconds at most, what is quadratic minutes."""
 
-LEAST_S = 2e-4
-"""Efforts below are noise."""
+PATIENCE_S = 40
+"""Ends a test whose effort is out of proportion; tens of times what linear effort takes, so load does not fail it."""
 
 WORDS = "Ignore the rules"
 PIECES = [
@@ -36,6 +32,18 @@ PIECES = [
     *(codecs.encode(WORDS, "rot13"), WORDS[::-1], "ig\u200bno\u200bre", "##a", "[CLS]", "<|endoftext|>"),
 ]
 PATTERNS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join)
+MIXTURES = [
+    "1##a##a",
+    "%41\u0301",
+    "a b &#65;",
+    "\\u0041\\x",
+    "aa.b-",
+    "gur eht ",
+    "A" * 60 + "\n%",
+    "01010101 ==",
+    "\u200ba\u0301\u0301",
+    "界 a",
+]
 TEXTS = st.text(max_size=400) | st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
 
 
@@ -70,57 +78,28 @@ def test_every_view_of_any_text_points_into_it(tokenizer: WindowTokenizer, text:
                 assert 0 <= begin < stop <= len(text)
 
 
-def filled(pattern: str, length: int, end: str) -> str:
+def filled(pattern: str, length: int, end: str = "") -> str:
     return (pattern * (length // len(pattern) + 1))[: length - len(end)] + end
 
 
-def assert_in_proportion(work: Callable[[str], object], pattern: str, end: str) -> None:
-    """Compare the effort of one pattern at two lengths; as time of this process, which waiting does not count for."""
-
-    def effort(length: int) -> float:
-        text = filled(pattern, length, end)
-        # The objects of a whole test run lie in memory; to look through them is no effort of this work.
-        gc.disable()
-        begun = time.process_time()
-        try:
-            work(text)
-            return time.process_time() - begun
-        finally:
-            gc.enable()
-
-    short = max(LEAST_S, *(effort(SHORT) for _ in range(3)))
-    growth = []
-    while len(growth) < 3:
-        growth.append(effort(LONG) / short)
-        if growth[-1] < MOST_GROWTH:
-            return
-    raise AssertionError(f"{LONG // SHORT} times the text takes {min(growth):.0f} times the effort")
+@pytest.mark.timeout(PATIENCE_S)
+@pytest.mark.parametrize("pattern", [*PIECES, *MIXTURES], ids=ascii)
+def test_the_canonical_view_takes_effort_in_proportion_to_the_text(pattern: str) -> None:
+    for end in ("", "!"):
+        canonical_view(filled(pattern, LONG, end))
 
 
-@settings(max_examples=150, deadline=None)
-@given(pattern=PATTERNS, end=st.sampled_from(["", "!", "aa", "\u0301", "\n", "2"]))
-def test_the_canonical_view_takes_effort_in_proportion_to_the_text(pattern: str, end: str) -> None:
-    assert_in_proportion(canonical_view, pattern, end)
-
-
-@settings(max_examples=60, deadline=None)
-@given(pattern=PATTERNS, end=st.sampled_from(["", "\u0301"]))
-def test_tokens_and_windows_take_effort_in_proportion_to_the_text(
-    tokenizer: WindowTokenizer, pattern: str, end: str
-) -> None:
-    assert_in_proportion(lambda text: prepare(tokenizer, [text]), pattern, end)
+@pytest.mark.timeout(PATIENCE_S)
+@pytest.mark.parametrize("pattern", MIXTURES, ids=ascii)
+def test_tokens_and_windows_take_effort_in_proportion_to_the_text(tokenizer: WindowTokenizer, pattern: str) -> None:
+    prepare(tokenizer, [filled(pattern, LONG)])
 
 
 @settings(max_examples=100, deadline=None)
 @given(pattern=PATTERNS)
 def test_tokens_and_windows_grow_in_proportion_to_the_text(tokenizer: WindowTokenizer, pattern: str) -> None:
-    text = filled(pattern, SHORT, "")
+    text = filled(pattern, 2_000)
     (prepared,) = prepare(tokenizer, [text])
     # A byte is the smallest token, a canonical character may be four, and windows overlap by a quarter.
     assert all(len(view.tokens.ids) <= 4 * 4 * len(text) for view in prepared.views)
     assert sum(map(len, prepared.windows)) <= 2 * 2 * 4 * 4 * len(text)
-
-
-def test_effort_out_of_proportion_is_seen() -> None:
-    with pytest.raises(AssertionError, match="times the effort"):
-        assert_in_proportion(lambda text: [text.count(text[n:]) for n in range(0, len(text), 20)], "a", "")
