@@ -12,16 +12,18 @@ import torch
 from benchmarks.load import mixed_lengths, mixed_texts
 from benchmarks.machine import matrix_peak
 from benchmarks.rounds import interleaved, median, ratio
+from worker.allocator import keep_freed_memory
 from worker.codebook.probe import FoldedProbe, fold
 from worker.hardware import has_bfloat16
 from worker.model.encoder import Encoder, WindowBatch
 from worker.model.hub import resolve_model
 from worker.model.onnx_encoder import OnnxEncoder
 from worker.model.onnx_export import export_graph, quantised
+from worker.model.packed_linear import pack_linear_maps
 from worker.model.parallel_encoder import ParallelEncoder
 from worker.model.torch_encoder import TorchEncoder, TruncatedModel
 from worker.model.windows import Window
-from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_tokenizer
+from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_tokenizer, make_torch_encoder
 from worker.screening.batching import length_sorted_batches
 from worker.screening.screener import prepare
 from worker.settings import Settings
@@ -32,6 +34,7 @@ PROBED = {"full": (30,), "probed": (16, 24)}
 
 def measure(settings: Settings, *, texts: int, rounds: int, smollm2_tokens: int, budget_s: float) -> dict[str, Any]:
     """Return ratios and absolute figures of the engine alone."""
+    keep_freed_memory()  # as `choose_backend` does
     report: dict[str, Any] = {"ratios": {}, "absolute": {}}
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     encoders, batches = _minilm(settings, texts, dtypes)
@@ -100,14 +103,12 @@ def _minilm(settings: Settings, texts: int, dtypes: list[str]) -> tuple[dict[str
     layers = codebook.header.model.layers
     probe = fold(codebook.basis, codebook.probe, layers)
     threads = arithmetic_threads(settings)
-    torch.set_num_threads(threads)
     windows = [window for text in prepare(tokenizer, mixed_texts(texts)) for window in text.windows]
-    encoders: dict[str, Measured] = {}
-    for dtype in dtypes:
-        model = TruncatedModel(files, layers, dtype=dtype, adapter=codebook.adapter)
-        encoders[f"torch {dtype}"] = (_parallel(TorchEncoder(model, probe), threads), *_operations(model))
     source = TruncatedModel(files, layers, adapter=codebook.adapter)
     operations = _operations(source)
+    encoders: dict[str, Measured] = {
+        f"torch {dtype}": (make_torch_encoder(codebook, files, settings, dtype), *operations) for dtype in dtypes
+    }
     graph = export_graph(source, probe, window=tokenizer.size)
     for dtype, model_file in (("float32", graph), ("int8", quantised(graph))):
         encoders[f"onnx {dtype}"] = (_parallel(OnnxEncoder(model_file, dtype=dtype, threads=1), threads), *operations)
@@ -138,8 +139,11 @@ def _smollm2(tokens: int, dtypes: list[str], threads: int) -> tuple[dict[str, Me
         for dtype in dtypes:
             for depth, layers in PROBED.items():
                 model = TruncatedModel(files, layers, dtype=dtype)
+                operations = _operations(model)
+                if dtype == "bfloat16":
+                    pack_linear_maps(model.model)
                 encoder = _parallel(TorchEncoder(model, _random_probe(layers)), threads)
-                encoders[f"torch {dtype} {depth}"] = (encoder, *_operations(model))
+                encoders[f"torch {dtype} {depth}"] = (encoder, *operations)
     random = np.random.default_rng(1)
     windows, left = [], tokens
     for length in mixed_lengths(1000):

@@ -55,7 +55,7 @@ def measure(
             return float(passages[name][-1].rate)
 
         runs: dict[str, Callable[[], float]] = {
-            ENGINE: lambda: engine_alone(backend, load),
+            ENGINE: lambda: engine_alone(backend, load, settings.batch_tokens),
             BULK: lambda: through(BULK, 64),
             SINGLE: lambda: through(SINGLE, 1),
         }
@@ -91,10 +91,10 @@ def scaling(*, texts: int, rounds: int) -> dict[str, Any]:
     return {"texts_per_s_by_workers": {name: median(figures) for name, figures in found.items()}}
 
 
-def engine_alone(backend: Backend, load: Sequence[str]) -> float:
+def engine_alone(backend: Backend, load: Sequence[str], batch_tokens: int) -> float:
     """Score the same windows without queue, jobs or threads; return texts per second."""
     windows = [window for text in prepare(backend.tokenizer, load) for window in text.windows]
-    chosen = length_sorted_batches([len(window) for window in windows], 4096)
+    chosen = length_sorted_batches([len(window) for window in windows], batch_tokens)
     batches = [WindowBatch.of([windows[i] for i in batch]) for batch in chosen]
     start = time.perf_counter()
     for batch in batches:

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         description="Threads of the model's arithmetic. 0: the cores this process may use.",
     )
     concurrency: int = Field(
-        default=64,
+        default=128,
         ge=1,
         le=1024,
         description="Jobs in flight per process. More fill larger batches and hold more memory; about twice "

@@ -60,7 +60,9 @@ def measure(section: str, directory: Path, chosen: argparse.Namespace) -> dict[s
     backend = choose_backend(settings)
     if section == "latency":
         return latency.measure(directory, backend, settings.batch_tokens, chosen.jobs)
-    return speed.measure(directory, backend, texts=chosen.texts, rounds=chosen.rounds, budget_s=400.0)
+    return speed.measure(
+        directory, backend, settings.batch_tokens, texts=chosen.texts, rounds=chosen.rounds, budget_s=400.0
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,13 @@ BULK, ENGINE = "bulk", "engine alone"
 TARGET = 0.95
 
 
-def measure(directory: Path, backend: Backend, *, texts: int, rounds: int, budget_s: float) -> dict[str, Any]:
-    """Return rows a second of both, in interleaved rounds, and the median of the rounds' ratios."""
+def measure(
+    directory: Path, backend: Backend, budget: int, *, texts: int, rounds: int, budget_s: float
+) -> dict[str, Any]:
+    """Return rows a second of both, in interleaved rounds, and the median of the rounds' ratios.
+
+    The engine alone has batches of ``budget`` padded tokens, as the worker has.
+    """
     load = mixed_texts(texts)
     corpus = directory / "mixed.jsonl"
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in load), encoding="utf-8")
@@ -34,7 +39,7 @@ def measure(directory: Path, backend: Backend, *, texts: int, rounds: int, budge
             rows, seconds = through(lambda run: QueueBackend(redis, run), corpus, directory / "mixed-out.jsonl")
             return rows / seconds
 
-        found = interleaved({ENGINE: lambda: engine_alone(backend, load), BULK: bulk}, rounds, budget_s)
+        found = interleaved({ENGINE: lambda: engine_alone(backend, load, budget), BULK: bulk}, rounds, budget_s)
         redis.close()
     over = ratio(found[BULK], found[ENGINE])
     return {

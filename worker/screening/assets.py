@@ -79,12 +79,15 @@ def make_torch_encoder(codebook: Codebook, files: ModelFiles, settings: Settings
     Raises:
         MissingExtra: torch or transformers is not installed.
     """
+    from worker.model.packed_linear import pack_linear_maps
     from worker.model.torch_encoder import TorchEncoder, TruncatedModel, use_threads
 
     threads = arithmetic_threads(settings)
     use_threads(threads)
     layers = codebook.header.model.layers
     model = TruncatedModel(files, layers, dtype=dtype, device=settings.device, adapter=codebook.adapter)
+    if settings.device == "cpu" and dtype == "bfloat16":
+        pack_linear_maps(model.model)
     encoder = TorchEncoder(model, fold(codebook.basis, codebook.probe, layers))
     return ParallelEncoder(encoder, threads, use_threads) if settings.device == "cpu" and threads > 1 else encoder
 

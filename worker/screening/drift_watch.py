@@ -40,16 +40,24 @@ class DriftWatch:
         self._codebook = screener.codebook
         self._publisher = publisher
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._screener = screener
+        self._texts = texts
         self._lock = threading.Lock()
-        self._monitors = {
-            name: DriftMonitor(
-                texts=texts,
-                above=max(screener.policy(name).budgets.values()),
-                calibrated_on=len(self._codebook.benign_scores),
-                both_ways=self._codebook.header.own_traffic,
-            )
-            for name in sorted(screener.policies)
-        }
+        self._monitors: dict[str, DriftMonitor] = {}
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget what was counted: the policies are others now."""
+        with self._lock:
+            self._monitors = {name: self._monitor(name) for name in sorted(self._screener.policies)}
+
+    def _monitor(self, policy: str) -> DriftMonitor:
+        return DriftMonitor(
+            texts=self._texts,
+            above=max(self._screener.policy(policy).budgets.values()),
+            calibrated_on=len(self._codebook.benign_scores),
+            both_ways=self._codebook.header.own_traffic,
+        )
 
     def note(self, results: Sequence[ItemResult]) -> None:
         """Count what was screened. Raises nothing: a job does not fail because nobody could be told."""
@@ -58,6 +66,7 @@ class DriftWatch:
                 (result.policy, window)
                 for result in results
                 if result.p_value is not None
+                and result.policy in self._monitors  # else the policy was taken away while the job ran
                 and (window := self._monitors[result.policy].add(result.p_value)) is not None
             ]
         for policy, window in departures:

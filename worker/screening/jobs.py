@@ -14,6 +14,7 @@ from worker.errors import AttemptsExhausted, Expired, FirewallError, NotAJob, Un
 from worker.screening.drift_watch import DriftWatch
 from worker.screening.gate import Gate
 from worker.screening.outcome import Outcome, alarm_of, blank, failure, publish, refusal
+from worker.screening.policy_file import Rules
 from worker.screening.screener import Finding, Screener
 from worker.screening.tenancy import Tenancy
 from worker.text.admission import Admission, Admitted, admit
@@ -71,6 +72,14 @@ class JobRunner:
         self._excerpts = excerpts
         self._gate = Gate()
 
+    def use(self, rules: Rules) -> None:
+        """Have jobs from now on follow other rules; those in hand end by the old ones or the new."""
+        self.screener.use(rules.policies)
+        if self._tenancy is not None:
+            self._tenancy.rules = rules
+        if self.drift is not None:
+            self.drift.begin_anew()
+
     def run(self, raw: object, delivery: Delivery) -> list[ItemResult]:
         """Screen a job and publish one result for every item, and one alarm for every flagged one.
 
@@ -125,9 +134,11 @@ class JobRunner:
         if delivery.expired:
             late = Expired("the job's expires had passed before a worker started it; send it again if it still matters")
             return self._in_order(admission, [late] * len(admission.admitted))
-        refused = self._tenancy.refuse(admission.header, len(admission.admitted)) if self._tenancy else None
-        if refused is not None:
-            return self._in_order(admission, [refused] * len(admission.admitted))
+        if self._tenancy is not None:
+            items = len(admission.admitted)
+            refused = self._tenancy.refuse(admission.header, items, delivery.task_id)
+            if refused is not None:
+                return self._in_order(admission, [refused] * items)
         texts = [admitted.item.text for admitted in admission.admitted]
         findings: Sequence[Finding | FirewallError] = ()
         if texts:

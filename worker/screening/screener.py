@@ -134,15 +134,21 @@ class Screener:
         self.codebook = codebook
         self.engine = engine
         self._tokenizer = tokenizer
-        self._scorers = {name: Scorer(codebook, policy) for name, policy in policies.items()}
+        self._scorers: dict[str, Scorer] = {}
+        self.use(policies)
+
+    def use(self, policies: Mapping[str, Policy]) -> None:
+        """Have jobs from now on follow these policies; one that is gone still serves jobs let in with it."""
+        self._scorers |= {name: Scorer(self.codebook, policy) for name, policy in policies.items()}
+        self._names = frozenset(policies)
 
     @property
     def policies(self) -> frozenset[str]:
         """Names that jobs may use."""
-        return frozenset(self._scorers)
+        return self._names
 
     def policy(self, name: str) -> Policy:
-        """Return a policy by its name."""
+        """Return a policy by its name, also one that jobs may use no more."""
         return self._scorers[name].policy
 
     def screen(

@@ -10,21 +10,22 @@ class Tenancy:
     """The rules of the policy file, and the counts they are held against."""
 
     def __init__(self, rules: Rules, limits: TenantLimits):
-        self._rules = rules
+        self.rules = rules
         self._limits = limits
 
-    def refuse(self, header: JobHeader, items: int) -> FirewallError | None:
+    def refuse(self, header: JobHeader, items: int, task_id: str) -> FirewallError | None:
         """Count a job's items, or return why its tenant may not have them screened.
 
         Args:
             header: Of the job.
             items: That would be screened.
+            task_id: The broker's id of the job.
 
         Raises:
             TopicError: Redis does not count; the job must be delivered again.
         """
-        entry = self._rules.tenant(header.tenant)
+        entry = self.rules.tenant(header.tenant)
         if not entry.may_use(header.policy):
             allowed = ", ".join(entry.policies or ())
             return PolicyNotAllowed(f"tenant {header.tenant} may not use policy {header.policy}; it may use {allowed}")
-        return self._limits.take(header.tenant, entry, items) if header.tenant and items else None
+        return self._limits.take(header.tenant, entry, items, task_id) if header.tenant and items else None

@@ -11,13 +11,23 @@ from worker.errors import FirewallError, QuotaExceeded, RateLimited, TopicError
 from worker.screening.policy_file import TenantEntry
 
 LIMITS_PREFIX = "firewall:items:"
+COUNTED_PREFIX = "firewall:counted:"
+
+COUNTED_S = 3600
+"""Seconds in which a job that is delivered again is not counted again."""
 
 
 class TenantLimits(Protocol):
     """Counts items by tenant."""
 
-    def take(self, tenant: str, entry: TenantEntry, items: int) -> FirewallError | None:
+    def take(self, tenant: str, entry: TenantEntry, items: int, task_id: str) -> FirewallError | None:
         """Count items and return None, or return why the tenant may not have them; then none is counted.
+
+        Args:
+            tenant: Who sent them.
+            entry: The tenant's limits.
+            items: How many.
+            task_id: The broker's id of the job, the same over redeliveries; its items are counted once.
 
         Raises:
             TopicError: Redis does not count; the job must be delivered again.
@@ -31,15 +41,16 @@ class RedisTenantLimits:
     def __init__(self, redis: "Redis"):
         self._script = redis.register_script(files("worker.topic").joinpath("limits.lua").read_text(encoding="utf-8"))
 
-    def take(self, tenant: str, entry: TenantEntry, items: int) -> FirewallError | None:
+    def take(self, tenant: str, entry: TenantEntry, items: int, task_id: str) -> FirewallError | None:
         """See ``TenantLimits.take``."""
         minute, day = entry.items_per_minute or 0, entry.items_per_day or 0
         if not minute and not day:
             return None
         now = datetime.now(UTC)
-        keys = [f"{LIMITS_PREFIX}{tenant}:{now:%Y%m%dT%H%M}", f"{LIMITS_PREFIX}{tenant}:{now:%Y%m%d}"]
+        minute_key, day_key = (f"{LIMITS_PREFIX}{tenant}:{now:{form}}" for form in ("%Y%m%dT%H%M", "%Y%m%d"))
+        keys = [minute_key, day_key, COUNTED_PREFIX + task_id]
         try:
-            refused = int(str(self._script(keys=keys, args=[items, minute, day])))
+            refused = int(str(self._script(keys=keys, args=[items, minute, day, COUNTED_S])))
         except RedisError as error:
             raise TopicError(f"Redis does not count the tenant's items ({type(error).__name__})") from None
         if refused == 1:

@@ -31,7 +31,8 @@ class CountingLimits:
         self.taken: list[tuple[str, int]] = []
         self.broken = False
 
-    def take(self, tenant: str, entry: TenantEntry, items: int) -> FirewallError | None:
+    def take(self, tenant: str, entry: TenantEntry, items: int, task_id: str) -> FirewallError | None:
+        assert task_id == DELIVERY.task_id
         if self.broken:
             raise TopicError("Redis does not count")
         self.taken.append((tenant, items))
