@@ -1,14 +1,22 @@
-"""The C library's memory allocator, told to keep what it has."""
+"""The C library's memory allocator: when it gives memory back to the kernel."""
 
 import ctypes
+import gc
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEEP = 1 << 30
 """Bytes: larger than any block of a forward pass."""
 
 
+def give_back_freed_memory() -> None:
+    """Give back what is no longer used; a model that was let go hangs in cycles of its own hooks."""
+    gc.collect()
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
 def keep_freed_memory() -> bool:
-    """Let memory that a forward pass frees serve the next one, instead of going back to the kernel in between.
+    """From now on let memory that a forward pass frees serve the next one, instead of going to the kernel in between.
 
     glibc maps every large block anew, and the kernel clears it page by page: 4 to 10 % of a pass. The price is that the
     process stays as large as its largest pass. See mallopt(3).
@@ -16,7 +24,12 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the allocator took it; other C libraries than glibc do not know it.
     """
+    libc = _glibc()
+    return (
+        libc is not None and bool(libc.mallopt(M_MMAP_THRESHOLD, KEEP)) and bool(libc.mallopt(M_TRIM_THRESHOLD, KEEP))
+    )
+
+
+def _glibc() -> ctypes.CDLL | None:
     libc = ctypes.CDLL(None)
-    if not hasattr(libc, "gnu_get_libc_version"):
-        return False
-    return bool(libc.mallopt(M_MMAP_THRESHOLD, KEEP)) and bool(libc.mallopt(M_TRIM_THRESHOLD, KEEP))
+    return libc if hasattr(libc, "gnu_get_libc_version") else None

@@ -53,6 +53,6 @@ def merge(model: "nn.Module", adapter: Adapter) -> None:
         weight = getattr(module, "weight", None)
         if not isinstance(module, torch.nn.Linear) or weight is None or tuple(weight.shape) != shape:
             raise CodebookMismatch(f"the codebook's adapter changes {name} {shape}, which the model does not have")
-        delta = torch.from_numpy(change.up.astype(np.float32) @ change.down.astype(np.float32))
+        up, down = (torch.from_numpy(half).to(weight.device, torch.float32) for half in (change.up, change.down))
         with torch.no_grad():
-            weight.copy_((weight.float() + delta.to(weight.device)).to(weight.dtype))
+            weight.copy_(torch.addmm(weight.float(), up, down))

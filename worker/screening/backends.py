@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from worker.allocator import keep_freed_memory
+from worker.allocator import give_back_freed_memory, keep_freed_memory
 from worker.codebook.format import Codebook
 from worker.errors import CodebookError, ExportInvalid, FirewallError, MissingExtra, ModelError, SettingsError
 from worker.hardware import has_bfloat16
@@ -63,7 +63,6 @@ def choose_backend(settings: Settings) -> Backend:
     Raises:
         FirewallError: Nothing can serve: why the first choice cannot, and how to mend it.
     """
-    keep_freed_memory()
     usable: list[Backend] = []
     refused: dict[str, FirewallError] = {}
     for name, load in candidates(settings):
@@ -92,6 +91,9 @@ def choose_backend(settings: Settings) -> Backend:
         drift.logit,
         drift.factor,
     )
+    usable.clear()
+    give_back_freed_memory()
+    keep_freed_memory()
     return chosen
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.allocator import keep_freed_memory
+from worker.allocator import give_back_freed_memory, keep_freed_memory
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="another C library than glibc")
@@ -21,4 +21,5 @@ def test_glibc_takes_it() -> None:
 
 def test_another_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
+    give_back_freed_memory()
     assert keep_freed_memory() is False
