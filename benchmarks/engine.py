@@ -37,10 +37,12 @@ def measure(settings: Settings, *, texts: int, rounds: int, smollm2_tokens: int,
     keep_freed_memory()  # as `choose_backend` does
     report: dict[str, Any] = {"ratios": {}, "absolute": {}}
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
+    threads = arithmetic_threads(settings)
+    torch.set_num_threads(1)  # of this thread: models are loaded here, and run in others
     encoders, batches = _minilm(settings, texts, dtypes)
-    smollm2, smollm2_batches = _smollm2(smollm2_tokens, dtypes, arithmetic_threads(settings))
+    smollm2, smollm2_batches = _smollm2(smollm2_tokens, dtypes, threads)
     runs: dict[str, Callable[[], float]] = {
-        f"peak {dtype}": lambda dtype=dtype: matrix_peak(getattr(torch, dtype)) / 1e9 for dtype in dtypes
+        f"peak {dtype}": lambda dtype=dtype: matrix_peak(getattr(torch, dtype), threads) / 1e9 for dtype in dtypes
     }
     work: dict[str, float] = {}
     for name, (encoder, per_token, per_pair) in encoders.items():

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,17 @@ def describe() -> dict[str, Any]:
     }
 
 
-def matrix_peak(dtype: torch.dtype, repeats: int = 8) -> float:
-    """Return floating-point operations per second of the best matrix product among ``SHAPES``, with all threads."""
+def matrix_peak(dtype: torch.dtype, threads: int, repeats: int = 8) -> float:
+    """Return floating-point operations per second of the best matrix product among ``SHAPES``.
+
+    In a thread of its own: the team of threads that it makes would slow down the encoders' (see ``ParallelEncoder``).
+    """
+    with ThreadPoolExecutor(1) as once:
+        return once.submit(_matrix_peak, dtype, threads, repeats).result()
+
+
+def _matrix_peak(dtype: torch.dtype, threads: int, repeats: int) -> float:
+    torch.set_num_threads(threads)
     best = 0.0
     for rows, inner, columns in SHAPES:
         left, right = torch.randn(rows, inner, dtype=dtype), torch.randn(inner, columns, dtype=dtype)

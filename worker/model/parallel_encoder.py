@@ -28,6 +28,9 @@ class ParallelEncoder:
         self._threads = threads
         self._use_threads = use_threads or (lambda _threads: None)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="firewall-forward")
+        # OpenMP gives every thread that asks for a team one of its own, and lets all teams sleep at each meeting, a
+        # third of a short text's time, once they have more threads than there are cores: so only one thread may ask.
+        self._team = ThreadPoolExecutor(1, thread_name_prefix="firewall-team")
         self.name = inner.name
 
     def score(self, batch: WindowBatch) -> FloatArray:
@@ -39,7 +42,7 @@ class ParallelEncoder:
         return self._run(self._inner.attribute, batch)
 
     def _run(self, run: Callable[[WindowBatch], FloatArray], batch: WindowBatch) -> FloatArray:
-        if len(batch.ids) < self._threads:
+        def whole() -> FloatArray:
             self._use_threads(self._threads)
             return run(batch)
 
@@ -47,5 +50,7 @@ class ParallelEncoder:
             self._use_threads(1)
             return run(WindowBatch(batch.ids[slice(*rows)], batch.mask[slice(*rows)]))
 
+        if len(batch.ids) < self._threads:
+            return self._team.submit(whole).result()
         borders = np.linspace(0, len(batch.ids), self._threads + 1).round().astype(int).tolist()
         return np.concatenate(list(self._pool.map(part, pairwise(borders))))

@@ -83,12 +83,13 @@ def make_torch_encoder(codebook: Codebook, files: ModelFiles, settings: Settings
     from worker.model.torch_encoder import TorchEncoder, TruncatedModel, use_threads
 
     threads = arithmetic_threads(settings)
-    use_threads(threads)
     layers = codebook.header.model.layers
+    use_threads(1)  # loading must leave no team of threads behind, see ParallelEncoder
     model = TruncatedModel(files, layers, dtype=dtype, device=settings.device, adapter=codebook.adapter)
     if settings.device == "cpu" and dtype == "bfloat16":
         pack_linear_maps(model.model)
     encoder = TorchEncoder(model, fold(codebook.basis, codebook.probe, layers))
+    use_threads(threads)
     return ParallelEncoder(encoder, threads, use_threads) if settings.device == "cpu" and threads > 1 else encoder
 
 

@@ -53,11 +53,17 @@ def test_parts_run_at_the_same_time_with_one_thread_each() -> None:
     assert {threads for _, threads in set_by} == {1}
 
 
-def test_few_windows_run_whole_with_all_threads() -> None:
+def test_few_windows_run_whole_with_all_threads_and_in_one_place_whoever_asks() -> None:
     inner = Recorder()
     threads: list[int] = []
-    ParallelEncoder(inner, 3, threads.append).score(batch_of(2))
-    assert (inner.ran, threads) == ([(threading.current_thread().name, 2)], [3])
+    outer = ParallelEncoder(inner, 3, threads.append)
+    outer.score(batch_of(2))
+    other = threading.Thread(target=outer.score, args=(batch_of(1),))
+    other.start()
+    other.join()
+    assert [count for _, count in inner.ran] == [2, 1]
+    assert len({name for name, _ in inner.ran}) == 1
+    assert threads == [3, 3]
 
 
 def test_a_fault_in_one_part_is_raised() -> None:
