@@ -36,7 +36,9 @@ def preload(settings: Settings) -> JobRunner:
                 RedisAttempts(connect(settings), ttl_s=settings.dedupe_ttl_s),
                 max_attempts=settings.max_attempts,
                 excerpts=settings.evidence_excerpts,
-                tenancy=Tenancy(load_rules(settings.policies), RedisTenantLimits(connect(settings))),
+                tenancy=Tenancy(
+                    load_rules(settings.policies), RedisTenantLimits(connect(settings), settings.visibility_timeout_s)
+                ),
                 drift=DriftWatch(screener, publisher, settings.drift_texts) if settings.drift_texts else None,
             )
             if settings.forward_timeout_s:

@@ -7,6 +7,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEEP = 1 << 30
 """Bytes: larger than any block of a forward pass."""
 
+OLD_LIMIT = 1 << 25
+"""The most that glibc before 2.35 takes as a threshold of mmap."""
+
 
 def give_back_freed_memory() -> None:
     """Give back what is no longer used; a model that was let go hangs in cycles of its own hooks."""
@@ -25,9 +28,10 @@ def keep_freed_memory() -> bool:
         Whether the allocator took it; other C libraries than glibc do not know it.
     """
     libc = _glibc()
-    return (
-        libc is not None and bool(libc.mallopt(M_MMAP_THRESHOLD, KEEP)) and bool(libc.mallopt(M_TRIM_THRESHOLD, KEEP))
-    )
+    if libc is None:
+        return False
+    mapped = libc.mallopt(M_MMAP_THRESHOLD, KEEP) or libc.mallopt(M_MMAP_THRESHOLD, OLD_LIMIT)
+    return bool(libc.mallopt(M_TRIM_THRESHOLD, KEEP)) and bool(mapped)
 
 
 def _glibc() -> ctypes.CDLL | None:

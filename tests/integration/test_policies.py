@@ -106,3 +106,7 @@ def test_a_job_that_is_delivered_again_counts_once(own_redis: Redis) -> None:
     assert limits.take("again", entry, 2, "another") is None
     assert limits.take("again", entry, 1, "one too many") is not None
     assert limits.take("again", entry, 3, "same") is None, "what was let in stays let in"
+    assert limits.take("again", entry, 4, "same") is not None, "another job under the id"
+    assert limits.take("other", entry, 3, "same") is None
+    assert int(own_redis.get(own_redis.keys("firewall:items:other:*")[0]) or 0) == 3
+    assert all(3500 < int(own_redis.ttl(key)) <= 3600 for key in own_redis.keys("firewall:counted:*"))

@@ -7,7 +7,6 @@ from typing import Any
 from worker.bulk.backend import Done
 from worker.bulk.chunks import Chunk
 from worker.errors import FirewallError
-from worker.screening.policy import Policy
 from worker.screening.screener import Finding, Screener
 
 JOBS = 8
@@ -59,23 +58,22 @@ class LocalBackend:
 
     def _screen(self, job: dict[str, Any]) -> Results:
         texts = [item["text"] for item in job["items"]]
-        policy = self._screener.policy(job["policy"])
-        findings = self._screener.screen(texts, policy=policy.name, bulk=True)
+        findings = self._screener.screen(texts, policy=job["policy"], bulk=True)
         return [
-            {"item_index": index, **_result(text, found, policy, self._screener.codebook.fingerprint)}
+            {"item_index": index, **_result(text, found, self._screener.codebook.fingerprint)}
             for index, (text, found) in enumerate(zip(texts, findings, strict=True))
         ]
 
 
-def _result(text: str, found: Finding | FirewallError, policy: Policy, codebook: str) -> dict[str, Any]:
+def _result(text: str, found: Finding | FirewallError, codebook: str) -> dict[str, Any]:
     """Return what a worker would answer, without what only a queue gives meaning to."""
     if isinstance(found, FirewallError):
         return {"status": "error", "error": found.info().model_dump()}
     return {
         "status": "screened",
-        "verdict": policy.verdict(found.severity),
+        "verdict": found.policy.verdict(found.severity),
         "severity": found.severity,
-        "shadow": policy.shadow,
+        "shadow": found.policy.shadow,
         "score": found.statistic,
         "p_value": found.p_value,
         "extrapolated": found.extrapolated,
@@ -84,6 +82,6 @@ def _result(text: str, found: Finding | FirewallError, policy: Policy, codebook:
         "characters": len(text),
         "tokens": found.tokens,
         "windows": found.windows,
-        "policy": policy.name,
+        "policy": found.policy.name,
         "codebook": codebook,
     }

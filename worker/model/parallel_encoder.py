@@ -12,6 +12,13 @@ import numpy as np
 
 from worker.model.encoder import Encoder, FloatArray, WindowBatch
 
+_TEAM = ThreadPoolExecutor(1, thread_name_prefix="firewall-team")
+"""The one thread that may ask OpenMP for a team of threads.
+
+Every thread that asks gets a team of its own, and as soon as all teams together have more threads than there are cores,
+they sleep at each meeting: half of a short text's time.
+"""
+
 
 class ParallelEncoder:
     """Runs another encoder on parts of a batch at once.
@@ -20,7 +27,7 @@ class ParallelEncoder:
         inner: Can be called by several threads at once.
         threads: Parts of a batch, and threads.
         use_threads: Sets the threads of the arithmetic of the thread that calls it; None if they cannot be set.
-            A batch with fewer windows than threads runs whole, with all threads inside its products.
+            A batch with fewer windows than threads runs whole, with all threads inside its products if so.
     """
 
     def __init__(self, inner: Encoder, threads: int, use_threads: Callable[[int], None] | None = None):
@@ -28,9 +35,6 @@ class ParallelEncoder:
         self._threads = threads
         self._use_threads = use_threads or (lambda _threads: None)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="firewall-forward")
-        # OpenMP gives every thread that asks for a team one of its own, and lets all teams sleep at each meeting, a
-        # third of a short text's time, once they have more threads than there are cores: so only one thread may ask.
-        self._team = ThreadPoolExecutor(1, thread_name_prefix="firewall-team")
         self.name = inner.name
 
     def score(self, batch: WindowBatch) -> FloatArray:
@@ -51,6 +55,6 @@ class ParallelEncoder:
             return run(WindowBatch(batch.ids[slice(*rows)], batch.mask[slice(*rows)]))
 
         if len(batch.ids) < self._threads:
-            return self._team.submit(whole).result()
+            return _TEAM.submit(whole).result()
         borders = np.linspace(0, len(batch.ids), self._threads + 1).round().astype(int).tolist()
         return np.concatenate(list(self._pool.map(part, pairwise(borders))))

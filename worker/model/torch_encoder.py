@@ -275,3 +275,17 @@ def use_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Use one thread for the arithmetic of the thread that calls, and then as many as before."""
+    require_torch()
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -80,17 +80,19 @@ def make_torch_encoder(codebook: Codebook, files: ModelFiles, settings: Settings
         MissingExtra: torch or transformers is not installed.
     """
     from worker.model.packed_linear import pack_linear_maps
-    from worker.model.torch_encoder import TorchEncoder, TruncatedModel, use_threads
+    from worker.model.torch_encoder import TorchEncoder, TruncatedModel, on_one_thread, use_threads
 
     threads = arithmetic_threads(settings)
     layers = codebook.header.model.layers
-    use_threads(1)  # loading must leave no team of threads behind, see ParallelEncoder
-    model = TruncatedModel(files, layers, dtype=dtype, device=settings.device, adapter=codebook.adapter)
-    if settings.device == "cpu" and dtype == "bfloat16":
-        pack_linear_maps(model.model)
-    encoder = TorchEncoder(model, fold(codebook.basis, codebook.probe, layers))
+    with on_one_thread():  # or loading would leave a team of threads behind, see ParallelEncoder
+        model = TruncatedModel(files, layers, dtype=dtype, device=settings.device, adapter=codebook.adapter)
+        if settings.device == "cpu" and dtype == "bfloat16":
+            pack_linear_maps(model.model)
+        encoder = TorchEncoder(model, fold(codebook.basis, codebook.probe, layers))
+    if settings.device == "cpu" and threads > 1:
+        return ParallelEncoder(encoder, threads, use_threads)
     use_threads(threads)
-    return ParallelEncoder(encoder, threads, use_threads) if settings.device == "cpu" and threads > 1 else encoder
+    return encoder
 
 
 def make_onnx_encoder(graph: bytes, settings: Settings, dtype: str) -> Encoder:

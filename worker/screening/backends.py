@@ -92,6 +92,7 @@ def choose_backend(settings: Settings) -> Backend:
         drift.factor,
     )
     usable.clear()
+    refused.clear()  # their tracebacks hold the models
     give_back_freed_memory()
     keep_freed_memory()
     return chosen

@@ -63,14 +63,14 @@ class DriftWatch:
         """Count what was screened. Raises nothing: a job does not fail because nobody could be told."""
         with self._lock:
             departures = [
-                (result.policy, window)
+                (result.policy, monitor, window)
                 for result in results
                 if result.p_value is not None
-                and result.policy in self._monitors  # else the policy was taken away while the job ran
-                and (window := self._monitors[result.policy].add(result.p_value)) is not None
+                and (monitor := self._monitors.get(result.policy)) is not None  # the policy may have been taken away
+                and (window := monitor.add(result.p_value)) is not None
             ]
-        for policy, window in departures:
-            self._tell(policy, window)
+        for policy, monitor, window in departures:
+            self._tell(policy, monitor, window)
 
     def state(self) -> dict[str, Any]:
         """Return for every policy how far its window is filled, whether it has drifted, and its last window."""
@@ -85,8 +85,7 @@ class DriftWatch:
                 for name, monitor in self._monitors.items()
             }
 
-    def _tell(self, policy: str, window: Window) -> None:
-        monitor = self._monitors[policy]
+    def _tell(self, policy: str, monitor: DriftMonitor, window: Window) -> None:
         drift = Drift(
             codebook=self._codebook.fingerprint,
             policy=policy,

@@ -73,7 +73,7 @@ class JobRunner:
         self._gate = Gate()
 
     def use(self, rules: Rules) -> None:
-        """Have jobs from now on follow other rules; those in hand end by the old ones or the new."""
+        """Have jobs from now on follow other rules; a text in hand is judged by the old ones or the new."""
         self.screener.use(rules.policies)
         if self._tenancy is not None:
             self._tenancy.rules = rules
@@ -158,8 +158,7 @@ class JobRunner:
         if isinstance(finding, FirewallError):
             return failure(header, admitted, finding), None
         result = self._result(header, admitted, finding)
-        policy = self.screener.policy(header.policy)
-        return result, alarm_of(result, finding.leading) if policy.raises_alarm(finding.severity) else None
+        return result, alarm_of(result, finding.leading) if finding.policy.raises_alarm(finding.severity) else None
 
     def _result(self, header: JobHeader, admitted: Admitted, finding: Finding) -> ItemResult:
         evidence = finding.evidence
@@ -168,9 +167,8 @@ class JobRunner:
             evidence = [span.model_copy(update={"excerpt": text[span.start : span.end]}) for span in evidence]
         result = blank(header, admitted.item.id, admitted.index, "screened")
         result.metadata = header.metadata | admitted.item.metadata
-        policy = self.screener.policy(header.policy)
-        result.verdict = policy.verdict(finding.severity)
-        result.severity, result.shadow = finding.severity, policy.shadow
+        result.verdict = finding.policy.verdict(finding.severity)
+        result.severity, result.shadow = finding.severity, finding.policy.shadow
         result.score = finding.statistic
         result.p_value = finding.p_value
         result.extrapolated = finding.extrapolated

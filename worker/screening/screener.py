@@ -10,7 +10,15 @@ import numpy.typing as npt
 from schemas import limits
 from schemas.signal import EvidenceSpan, Severity, Signal, SignalScore
 from worker.codebook.format import Codebook
-from worker.errors import EngineStopped, FirewallError, ForwardFailed, InputError, NoTokens, TooManyTokens
+from worker.errors import (
+    EngineStopped,
+    FirewallError,
+    ForwardFailed,
+    InputError,
+    NoTokens,
+    TooManyTokens,
+    UnknownPolicy,
+)
 from worker.model.encoder import FloatArray
 from worker.model.windows import TokenizedText, Window, WindowTokenizer
 from worker.screening.engine import Engine
@@ -34,6 +42,7 @@ class Finding:
         evidence: Character spans of the text as written; empty if the text is clean and was not to be explained.
         tokens: Tokens of the text as written.
         windows: Windows of all views together.
+        policy: What it was judged by.
     """
 
     statistic: float
@@ -45,6 +54,7 @@ class Finding:
     evidence: list[EvidenceSpan]
     tokens: int
     windows: int
+    policy: Policy
 
 
 @dataclass(slots=True)
@@ -134,21 +144,19 @@ class Screener:
         self.codebook = codebook
         self.engine = engine
         self._tokenizer = tokenizer
-        self._scorers: dict[str, Scorer] = {}
         self.use(policies)
 
     def use(self, policies: Mapping[str, Policy]) -> None:
-        """Have jobs from now on follow these policies; one that is gone still serves jobs let in with it."""
-        self._scorers |= {name: Scorer(self.codebook, policy) for name, policy in policies.items()}
-        self._names = frozenset(policies)
+        """Have texts from now on judged by these policies."""
+        self._scorers = {name: Scorer(self.codebook, policy) for name, policy in policies.items()}
 
     @property
     def policies(self) -> frozenset[str]:
         """Names that jobs may use."""
-        return self._names
+        return frozenset(self._scorers)
 
     def policy(self, name: str) -> Policy:
-        """Return a policy by its name, also one that jobs may use no more."""
+        """Return a policy by its name."""
         return self._scorers[name].policy
 
     def screen(
@@ -169,6 +177,9 @@ class Screener:
             Overloaded: The engine's queue is full; nothing was screened.
             EngineStopped: The worker is shutting down; nothing may be published.
         """
+        scorer = self._scorers.get(policy)
+        if scorer is None:  # taken away since the job was let in
+            return [UnknownPolicy(f"policy {policy} is unknown here since a moment ago", field="policy")] * len(texts)
         futures: list[Future[FloatArray] | InputError] = []
         try:
             with self.engine.preparing():
@@ -183,7 +194,7 @@ class Screener:
                 if isinstance(future, Future):
                     future.cancel()
             raise
-        return self._judge(prepared, outcomes, self._scorers[policy], explain_clean=explain_clean)
+        return self._judge(prepared, outcomes, scorer, explain_clean=explain_clean)
 
     def _judge(
         self,
@@ -225,6 +236,7 @@ class Screener:
                 evidence=[] if explanation is None else self._evidence(*explanation, columns[n]),
                 tokens=int(tokens[n]),
                 windows=len(logits),
+                policy=scorer.policy,
             )
         return [findings[i] for i in range(len(outcomes))]
 

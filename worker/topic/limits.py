@@ -14,7 +14,7 @@ LIMITS_PREFIX = "firewall:items:"
 COUNTED_PREFIX = "firewall:counted:"
 
 COUNTED_S = 3600
-"""Seconds in which a job that is delivered again is not counted again."""
+"""Seconds, at least, in which a job that is delivered again is not counted again; a key in Redis lives as long."""
 
 
 class TenantLimits(Protocol):
@@ -36,9 +36,15 @@ class TenantLimits(Protocol):
 
 
 class RedisTenantLimits:
-    """Counts by minutes of the clock and days, UTC. At a border a tenant may have twice a minute's items at once."""
+    """Counts by minutes of the clock and days, UTC. At a border a tenant may have twice a minute's items at once.
 
-    def __init__(self, redis: "Redis"):
+    Args:
+        redis: A client.
+        visibility_timeout_s: After which a dead worker's job is delivered again.
+    """
+
+    def __init__(self, redis: "Redis", visibility_timeout_s: int = 0):
+        self._counted_s = max(COUNTED_S, 2 * visibility_timeout_s)
         self._script = redis.register_script(files("worker.topic").joinpath("limits.lua").read_text(encoding="utf-8"))
 
     def take(self, tenant: str, entry: TenantEntry, items: int, task_id: str) -> FirewallError | None:
@@ -48,9 +54,9 @@ class RedisTenantLimits:
             return None
         now = datetime.now(UTC)
         minute_key, day_key = (f"{LIMITS_PREFIX}{tenant}:{now:{form}}" for form in ("%Y%m%dT%H%M", "%Y%m%d"))
-        keys = [minute_key, day_key, COUNTED_PREFIX + task_id]
+        keys = [minute_key, day_key, f"{COUNTED_PREFIX}{tenant}:{items}:{task_id}"]
         try:
-            refused = int(str(self._script(keys=keys, args=[items, minute, day, COUNTED_S])))
+            refused = int(str(self._script(keys=keys, args=[items, minute, day, self._counted_s])))
         except RedisError as error:
             raise TopicError(f"Redis does not count the tenant's items ({type(error).__name__})") from None
         if refused == 1:

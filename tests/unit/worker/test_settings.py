@@ -22,7 +22,7 @@ def test_defaults_that_others_rely_on() -> None:
     assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
     assert settings.model == "sentence-transformers/all-MiniLM-L6-v2"
     assert settings.queues == ["screening", "screening.bulk"]
-    assert (settings.visibility_timeout_s, settings.max_attempts, settings.concurrency) == (300, 5, 64)
+    assert (settings.visibility_timeout_s, settings.max_attempts, settings.concurrency) == (300, 5, 128)
     assert settings.evidence_excerpts is False
     assert settings.sentry_dsn is None
     assert settings.offline is False

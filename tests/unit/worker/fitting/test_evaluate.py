@@ -7,6 +7,7 @@ from typing import Any
 from worker.errors import FirewallError, NoTokens
 from worker.fitting.dataset import LabelledText
 from worker.fitting.evaluate import as_record, evaluate, screen_rows
+from worker.screening.policy import Policy
 from worker.screening.screener import Finding
 
 
@@ -21,6 +22,7 @@ def finding(p_value: float = 0.5, severity: Any = None) -> Finding:
         evidence=[],
         tokens=3,
         windows=1,
+        policy=Policy(),
     )
 
 

@@ -179,6 +179,7 @@ def screened_rows(count: int, label: int = 0) -> list[tuple[LabelledText, Findin
                 evidence=[],
                 tokens=int(tokens[n]),
                 windows=1,
+                policy=Policy(),
             ),
         )
         for n in range(count)

@@ -10,6 +10,7 @@ from worker.errors import FirewallError, NoTokens
 from worker.fitting.dataset import LabelledText
 from worker.fitting.evaluate import LENGTH_BANDS, evaluate
 from worker.fitting.report import EXCERPT, WORST, Screened, explain, render_report
+from worker.screening.policy import Policy
 from worker.screening.screener import Finding
 
 HOSTILE = "<script>alert('text')</script> & \"quoted\" </pre></style><img src=x onerror=alert(1)>"
@@ -34,6 +35,7 @@ def screened(
         evidence=[EvidenceSpan(signal="jailbreak", start=s, end=e, weight=0.5) for s, e in evidence],
         tokens=3,
         windows=1,
+        policy=Policy(),
     )
     return LabelledText(name, text, label, "jailbreak" if label else "benign", source, "en"), found
 

@@ -91,6 +91,17 @@ def test_the_state_tells_of_the_last_window(watched: Screener) -> None:
     assert sum(found["last"]["counts"]) == TEXTS
 
 
+def test_other_policies_begin_anew_and_one_that_is_gone_is_not_counted(
+    watched: Screener, publisher: InMemoryPublisher
+) -> None:
+    watch = DriftWatch(watched, publisher, TEXTS)
+    watch.note(results([0.5] * 10, "wide"))
+    watched.use({"default": Policy(), "new": Policy(name="new")})
+    watch.begin_anew()
+    watch.note(results([0.5] * 3, "new") + results([0.5] * 5, "wide"))
+    assert {name: state["counted"] for name, state in watch.state().items()} == {"default": 0, "new": 3}
+
+
 def test_errors_are_not_counted(watched: Screener) -> None:
     watch = DriftWatch(watched, InMemoryPublisher(), TEXTS)
     watch.note([ItemResult(result_id="r", job_id="j", item_id="i", item_index=0, status="error", policy="unknown")])

@@ -17,7 +17,8 @@ from worker.screening.screener import prepare
 from worker.text.canonical import canonical_view
 
 LONG = 300_000
-"""Characters of a text whose effort is tried: what is linear takes seconds at most, what is quadratic minutes."""
+"""Characters of a text whose effort is tried. What is linear takes a second or two; a regular expression that looks at
+the rest of the text from every character takes minutes, ``a*b`` on this many ``a`` one."""
 
 PATIENCE_S = 40
 """Ends a test whose effort is out of proportion; tens of times what linear effort takes, so load does not fail it."""
