@@ -4,24 +4,44 @@ import pytest
 import torch
 from torch import nn
 
+from worker.hardware import has_bfloat16
 from worker.model.packed_linear import pack_linear_maps
+from worker.screening.assets import load_codebook_and_model, make_torch_encoder
+from worker.settings import load_settings
+
+DTYPES = [
+    torch.float32,
+    pytest.param(torch.bfloat16, marks=pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 in this processor")),
+]
 
 
-def network() -> nn.Module:
+def network(dtype: torch.dtype = torch.float32) -> nn.Module:
     torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(48, 96), nn.GELU(), nn.Linear(96, 32, bias=False)).requires_grad_(
-        requires_grad=False
-    )
+    layers = nn.Sequential(nn.Linear(48, 96), nn.GELU(), nn.Linear(96, 32, bias=False))
+    return layers.to(dtype).requires_grad_(requires_grad=False)
 
 
+def is_packed(model: nn.Module) -> bool:
+    return not any(isinstance(module, nn.Linear) for module in model.modules())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, 3, 64, 300])
-def test_the_products_are_the_same(rows: int) -> None:
-    model, x = network(), torch.randn(2, rows, 48)
+def test_the_products_are_the_same(rows: int, dtype: torch.dtype) -> None:
+    model, x = network(dtype), torch.randn(2, rows, 48).to(dtype)
     with torch.inference_mode():
         expected = model(x)
         assert pack_linear_maps(model)
-        assert not any(isinstance(module, nn.Linear) for module in model.modules())
+        assert is_packed(model)
         torch.testing.assert_close(model(x), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_worker_packs_bfloat16_and_leaves_the_calibrated_arithmetic(dtype: torch.dtype) -> None:
+    settings = load_settings(offline=True, threads=1)
+    codebook, files = load_codebook_and_model(settings)
+    encoder = make_torch_encoder(codebook, files, settings, str(dtype).removeprefix("torch."))
+    assert is_packed(encoder._model.model) == (dtype == torch.bfloat16)
 
 
 def test_a_torch_without_the_operators_keeps_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
