@@ -9,10 +9,7 @@ from worker.model.packed_linear import pack_linear_maps
 from worker.screening.assets import load_codebook_and_model, make_torch_encoder
 from worker.settings import load_settings
 
-DTYPES = [
-    torch.float32,
-    pytest.param(torch.bfloat16, marks=pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 in this processor")),
-]
+DTYPES = [torch.float32, *([torch.bfloat16] if has_bfloat16() else [])]
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Module:
