@@ -39,7 +39,7 @@ def measure(settings: Settings, *, texts: int, rounds: int, smollm2_tokens: int,
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     threads = arithmetic_threads(settings)
     torch.set_num_threads(1)  # of this thread: models are loaded here, and run in others
-    encoders, batches = _minilm(settings, texts, dtypes)
+    encoders, batches = _minilm(settings, texts, dtypes, threads)
     smollm2, smollm2_batches = _smollm2(smollm2_tokens, dtypes, threads)
     runs: dict[str, Callable[[], float]] = {
         f"peak {dtype}": lambda dtype=dtype: matrix_peak(getattr(torch, dtype), threads) / 1e9 for dtype in dtypes
@@ -99,12 +99,13 @@ def _parallel(encoder: Encoder, threads: int) -> Encoder:
     return ParallelEncoder(encoder, threads, torch.set_num_threads)
 
 
-def _minilm(settings: Settings, texts: int, dtypes: list[str]) -> tuple[dict[str, Measured], list[WindowBatch]]:
+def _minilm(
+    settings: Settings, texts: int, dtypes: list[str], threads: int
+) -> tuple[dict[str, Measured], list[WindowBatch]]:
     codebook, files = load_codebook_and_model(settings)
     tokenizer = make_tokenizer(codebook, files)
     layers = codebook.header.model.layers
     probe = fold(codebook.basis, codebook.probe, layers)
-    threads = arithmetic_threads(settings)
     windows = [window for text in prepare(tokenizer, mixed_texts(texts)) for window in text.windows]
     source = TruncatedModel(files, layers, adapter=codebook.adapter)
     operations = _operations(source)

@@ -63,9 +63,9 @@ def calibrate(
     from worker.fitting.fit import calibrate as fit
     from worker.fitting.plan import CalibrationPlan, default_layers
     from worker.fitting.train import TrainingPlan
-    from worker.hardware import available_cores
     from worker.model.hub import resolve_model
     from worker.model.torch_encoder import require_torch, use_threads
+    from worker.screening.assets import arithmetic_threads
     from worker.settings import load_settings
 
     with errors_shown():
@@ -73,7 +73,7 @@ def calibrate(
         from transformers import AutoConfig
 
         settings = load_settings()
-        use_threads(settings.threads or available_cores())
+        use_threads(arithmetic_threads(settings))
         files = resolve_model(model or settings.model, revision=revision or settings.revision, offline=settings.offline)
         depth = int(AutoConfig.from_pretrained(files.directory).num_hidden_layers)
         chosen = _layers(layers) if layers else default_layers(depth)

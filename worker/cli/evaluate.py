@@ -79,10 +79,13 @@ def evaluate(
 
 def _baselines(rows: Any, train: Any, overrides: dict[str, object], cache: Path) -> dict[str, Any]:
     from worker.fitting.baselines import compare, fit_baselines
-    from worker.screening.assets import load_codebook_and_model, make_tokenizer
+    from worker.model.torch_encoder import use_threads
+    from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_tokenizer
     from worker.settings import load_settings
 
-    codebook, files = load_codebook_and_model(load_settings(**overrides))
+    settings = load_settings(**overrides)
+    codebook, files = load_codebook_and_model(settings)
+    use_threads(arithmetic_threads(settings))
     layer = max(codebook.header.model.layers)
     with progress_bars() as bars:
         tokenizer = make_tokenizer(codebook, files)

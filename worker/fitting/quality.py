@@ -28,7 +28,8 @@ from worker.fitting.leave_out import leave_groups_out
 from worker.fitting.leave_out_report import render as render_left_out
 from worker.fitting.measure import auc, bootstrap, tpr_at, wilson
 from worker.fitting.recalibrate_report import render as render_recalibrated
-from worker.screening.assets import load_codebook_and_model, make_tokenizer, make_torch_encoder
+from worker.model.torch_encoder import use_threads
+from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_tokenizer, make_torch_encoder
 from worker.screening.loading import load_screener
 from worker.screening.screener import Finding
 from worker.settings import load_settings
@@ -68,6 +69,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache/quality"))
     parser.add_argument("--full", action="store_true", help="fit an adapter for every fold of left-out sources: hours")
     chosen = parser.parse_args()
+    use_threads(arithmetic_threads(load_settings()))
     sets = {
         "validation": read_rows([chosen.data / "validation.jsonl.gz"]),
         "ood": read_rows([chosen.data / "ood.jsonl.gz"]),

@@ -179,7 +179,8 @@ class Screener:
         """
         scorer = self._scorers.get(policy)
         if scorer is None:  # taken away since the job was let in
-            return [UnknownPolicy(f"policy {policy} is unknown here since a moment ago", field="policy")] * len(texts)
+            known = ", ".join(sorted(self._scorers))
+            return [UnknownPolicy(f"policy {policy} is unknown here; known: {known}", field="policy")] * len(texts)
         futures: list[Future[FloatArray] | InputError] = []
         try:
             with self.engine.preparing():

@@ -54,6 +54,7 @@ class RedisTenantLimits:
             return None
         now = datetime.now(UTC)
         minute_key, day_key = (f"{LIMITS_PREFIX}{tenant}:{now:{form}}" for form in ("%Y%m%dT%H%M", "%Y%m%d"))
+        # With the number of items: another job under the same id is counted as well.
         keys = [minute_key, day_key, f"{COUNTED_PREFIX}{tenant}:{items}:{task_id}"]
         try:
             refused = int(str(self._script(keys=keys, args=[items, minute, day, self._counted_s])))

@@ -1,4 +1,4 @@
-"""What ``celery inspect`` may ask a worker."""
+"""What Celery's remote control may ask and tell a worker."""
 
 import subprocess
 import sys
@@ -11,3 +11,9 @@ def test_celerys_command_line_knows_the_commands() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"engine_stats", "topic_lag", "drift", "reload_policies"} <= set(run.stdout.split())
+
+
+def test_the_parent_of_a_prefork_pool_says_that_it_cannot_reload() -> None:
+    code = "from tasks.control import reload_policies; print(reload_policies(None)['error'])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "restart the workers" in run.stdout

@@ -116,3 +116,14 @@ def test_a_redis_that_does_not_count_sends_the_job_back(
     counting.broken = True
     with pytest.raises(TopicError):
         run(ATTACK, tenant="acme")
+
+
+def test_a_policy_that_was_taken_away_meanwhile_is_an_error_of_every_text(
+    make_screener: Callable[[FakeEncoder], Screener], encoder: FakeEncoder
+) -> None:
+    screener = make_screener(encoder)
+    screener.use({"default": Policy(), "new": Policy("new")})
+    screener.use({"default": Policy()})
+    found = screener.screen(["water", ATTACK], policy="new")
+    assert [error.code for error in found if isinstance(error, FirewallError)] == ["unknown_policy"] * 2
+    assert screener.policies == {"default"}
