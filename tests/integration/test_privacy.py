@@ -13,6 +13,9 @@ from tests.integration.support import ATTACK, HARMLESS, UNACKED, Producer, Sent,
 
 pytestmark = pytest.mark.integration
 
+N_DOCUMENTS = 60
+"""Texts of a job that is still running when it is asked about, on any machine."""
+
 MARKER = "XQZMARKERZQX"
 SECRETS = (MARKER, "ACCESS GRANTED")
 """Parts of the texts sent; the second is the flagged one's."""
@@ -121,11 +124,11 @@ def test_celery_events_hold_no_text(stage: Stage) -> None:
 
 def test_remote_control_replies_hold_no_text(stage: Stage) -> None:
     document = f"{MARKER} The treasurer read the water meter and thanked the hedge volunteers. " * 60
-    sent = stage.producer.send(*[document] * 12)
+    sent = stage.producer.send(*[document] * N_DOCUMENTS)
     inspect = stage.producer.app.control.inspect(timeout=0.3, limit=1)
     while not (active := str(inspect.active())).count(sent.id):
         assert stage.topic.queued() or stage.topic.redis.hlen(UNACKED), "the job was over too soon to look"
     replies = [active, str(inspect.query_task(sent.id)), str(inspect.reserved()), str(inspect.stats())]
     assert sent.id in replies[1]
     assert MARKER not in "".join(replies)
-    stage.topic.results(sent.job_id, 12)
+    stage.topic.results(sent.job_id, N_DOCUMENTS)

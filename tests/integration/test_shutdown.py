@@ -42,7 +42,7 @@ def assert_each_once(topic: Topic, jobs: list[str]) -> None:
 def test_sigterm_finishes_or_hands_back_what_is_in_hand(
     own_url: str, own_topic: Topic, own_producer: Producer, logs: Path
 ) -> None:
-    jobs = send_jobs(own_producer, 30)
+    jobs = send_jobs(own_producer, 60)
     with ready(own_url, logs, *FEW) as first:
         wait_until_under_way(own_topic, jobs)
         assert first.stop(signal.SIGTERM) == 0, first.log
@@ -56,7 +56,7 @@ def test_jobs_of_a_killed_worker_come_back_and_are_published_once(
     own_url: str, own_topic: Topic, own_producer: Producer, logs: Path
 ) -> None:
     patience = {"FIREWALL_VISIBILITY_TIMEOUT_S": "5"}
-    jobs = send_jobs(own_producer, 30)
+    jobs = send_jobs(own_producer, 60)
     with ready(own_url, logs, *FEW, environment=patience) as first:
         wait_until_under_way(own_topic, jobs)
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
