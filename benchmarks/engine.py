@@ -19,9 +19,9 @@ from worker.model.encoder import Encoder, WindowBatch
 from worker.model.hub import resolve_model
 from worker.model.onnx_encoder import OnnxEncoder
 from worker.model.onnx_export import export_graph, quantised
-from worker.model.packed_linear import pack_linear_maps
 from worker.model.parallel_encoder import ParallelEncoder
-from worker.model.torch_encoder import TorchEncoder, TruncatedModel
+from worker.model.serving import serving_encoder
+from worker.model.torch_encoder import TruncatedModel
 from worker.model.windows import Window
 from worker.screening.assets import arithmetic_threads, load_codebook_and_model, make_tokenizer, make_torch_encoder
 from worker.screening.batching import length_sorted_batches
@@ -95,10 +95,6 @@ def _operations(model: TruncatedModel) -> tuple[float, float]:
     return 2.0 * linear, 4.0 * model.hidden * len(model.stack)
 
 
-def _parallel(encoder: Encoder, threads: int) -> Encoder:
-    return ParallelEncoder(encoder, threads, torch.set_num_threads)
-
-
 def _minilm(
     settings: Settings, texts: int, dtypes: list[str], threads: int
 ) -> tuple[dict[str, Measured], list[WindowBatch]]:
@@ -114,7 +110,8 @@ def _minilm(
     }
     graph = export_graph(source, probe, window=tokenizer.size)
     for dtype, model_file in (("float32", graph), ("int8", quantised(graph))):
-        encoders[f"onnx {dtype}"] = (_parallel(OnnxEncoder(model_file, dtype=dtype, threads=1), threads), *operations)
+        parallel = ParallelEncoder(OnnxEncoder(model_file, dtype=dtype, threads=1), threads)
+        encoders[f"onnx {dtype}"] = (parallel, *operations)
     return encoders, _batches(windows, settings.batch_tokens)
 
 
@@ -143,9 +140,7 @@ def _smollm2(tokens: int, dtypes: list[str], threads: int) -> tuple[dict[str, Me
             for depth, layers in PROBED.items():
                 model = TruncatedModel(files, layers, dtype=dtype)
                 operations = _operations(model)
-                if dtype == "bfloat16":
-                    pack_linear_maps(model.model)
-                encoder = _parallel(TorchEncoder(model, _random_probe(layers)), threads)
+                encoder = serving_encoder(model, _random_probe(layers), threads)
                 encoders[f"torch {dtype} {depth}"] = (encoder, *operations)
     random = np.random.default_rng(1)
     windows, left = [], tokens

@@ -35,7 +35,10 @@
 later. Messages name the field, the limit and the remedy; **they never contain screened text**.
 """
 
-from schemas.result import ErrorInfo
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schemas.result import ErrorInfo
 
 
 class FirewallError(Exception):
@@ -49,8 +52,10 @@ class FirewallError(Exception):
         self.message = message
         self.field = field
 
-    def info(self) -> ErrorInfo:
+    def info(self) -> "ErrorInfo":
         """Return the error as it goes over the wire."""
+        from schemas.result import ErrorInfo  # the command line starts without pydantic
+
         return ErrorInfo(code=self.code, message=self.message, retryable=self.retryable, field=self.field)
 
 

@@ -46,8 +46,8 @@ class Settings(BaseSettings):
     )
     policies: Path | None = Field(
         default=None,
-        description="TOML file of policies and tenants' limits (docs/policies.md), read when a worker starts; restart "
-        "workers to change it. Default: the built-in policy, no limits.",
+        description="TOML file of policies and tenants' limits (docs/policies.md), read when a worker starts and "
+        "when it is told `reload_policies`. Default: the built-in policy, no limits.",
     )
     offline: bool = Field(
         default=False,
@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         description="Arithmetic of the model. bfloat16 is about twice as fast on processors that have it "
         "(AVX512-BF16, AMX, GPUs); int8 exists as an export only. auto: what measures fastest at start, among what "
         "the processor has and leaves the golden texts' p-values within tolerance.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile the model's blocks by torch.compile: minutes at every start, and a C++ compiler. Of use "
+        "on GPUs; CPUs do better with packed weights and a recorded pass, which this turns off (docs/benchmarks.md).",
     )
     export: Path | None = Field(
         default=None,

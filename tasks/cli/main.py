@@ -1,7 +1,6 @@
 """The command line's root: ``alknet-firewall COMMAND``."""
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -48,6 +47,8 @@ bulk.add_to(app, panel="Run", epilog=EXIT_CODES_HELP)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(version("alknet-firewall"))
         raise typer.Exit
 

@@ -1,12 +1,14 @@
 """How results and alarms look on a terminal."""
 
 import unicodedata
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from schemas.result import ItemResult
-from schemas.signal import EvidenceSpan
+if TYPE_CHECKING:
+    from schemas.result import ItemResult
+    from schemas.signal import EvidenceSpan
 
 SEVERITY_STYLE = {None: "green", "notice": "yellow", "warning": "dark_orange", "critical": "bold red"}
 SHORT_SIGNAL = {
@@ -34,7 +36,7 @@ def verdict_table(title: str) -> Table:
     return table
 
 
-def add_verdict(table: Table, result: ItemResult, text: str) -> None:
+def add_verdict(table: Table, result: "ItemResult", text: str) -> None:
     """Add a row for a result and the text it is about."""
     name = Text(one_line(result.item_id or f"#{result.item_index}"))
     if result.error is not None:
@@ -52,12 +54,12 @@ def add_verdict(table: Table, result: ItemResult, text: str) -> None:
     )
 
 
-def leading_signal(result: ItemResult) -> str:
+def leading_signal(result: "ItemResult") -> str:
     """Return the signal the evidence speaks for."""
     return result.evidence[0].signal if result.evidence else ""
 
 
-def p_value_text(result: ItemResult) -> str:
+def p_value_text(result: "ItemResult") -> str:
     """Return the p-value with two digits; ``~`` marks an extrapolated one."""
     if result.p_value is None:
         return ""
@@ -67,7 +69,7 @@ def p_value_text(result: ItemResult) -> str:
     return f"{mark}{result.p_value:.0e}"
 
 
-def highlighted(text: str, evidence: list[EvidenceSpan], style: str) -> Text:
+def highlighted(text: str, evidence: "list[EvidenceSpan]", style: str) -> Text:
     """Return one line of the text around its heaviest evidence, with all evidence marked."""
     shown = Text()
     heaviest = max(evidence, key=lambda span: span.weight, default=None)

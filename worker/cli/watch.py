@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from schemas.names import EVENT_DRIFT
 from worker.cli.console import errors_shown, out
 from worker.cli.verdicts import SEVERITY_STYLE, one_line
 
@@ -96,6 +95,8 @@ def _show(event: dict[str, Any], raw: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(raw)
         return
+    from schemas.names import EVENT_DRIFT
+
     data = event["data"]
     clock = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
     if event.get("type") == EVENT_DRIFT:

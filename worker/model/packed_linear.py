@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PRODUCT = """
+def product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    none = torch.jit.annotate(List[Optional[number]], [])
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", none, "")
+"""
+"""TorchScript: called from Python, the operator has an argument that `torch.jit.trace` cannot record."""
+
 TYPICAL_ROWS = 2048
 """Rows of the product the arrangement is chosen for: a core's part of a full batch. Any other number works."""
 
@@ -32,16 +39,18 @@ def pack_linear_maps(model: "nn.Module") -> bool:
         def __init__(self, linear: nn.Linear) -> None:
             super().__init__()
             # Packing may keep the order and share the memory, which is a file's if the weights are mapped.
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().clone(), TYPICAL_ROWS)  # noqa: SLF001
+            packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().clone(), TYPICAL_ROWS)  # noqa: SLF001
+            self.register_buffer("weight", packed)
             self.bias = linear.bias
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            mapped: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")  # noqa: SLF001
+            mapped: torch.Tensor = product(x, self.weight, self.bias)
             return mapped
 
     maps = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     with torch.inference_mode():
         try:
+            product = torch.jit.CompilationUnit(PRODUCT).product
             packed = {name: PackedLinear(linear) for name, linear in maps.items()}
             for name, linear in maps.items():
                 packed[name](linear.weight[:1])

@@ -87,6 +87,7 @@ class TruncatedModel:
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[: max(layers)]
         self.hidden = int(config.hidden_size)
+        self.vocabulary = int(config.vocab_size)
         self.max_tokens = int(getattr(config, "max_position_embeddings", 1 << 30))
         self.model = self._load(files, config)
         self.stack = _find_blocks(self.model, max(layers))
@@ -100,7 +101,7 @@ class TruncatedModel:
     def _load(self, files: ModelFiles, config: Any) -> "nn.Module":
         from transformers import AutoModel
 
-        with _quiet():
+        with quiet():
             model = AutoModel.from_pretrained(
                 files.directory,
                 config=config,
@@ -174,12 +175,17 @@ class TruncatedModel:
 
 
 class TorchEncoder:
-    """The truncated model with the folded probe inside its forward pass."""
+    """The truncated model with the folded probe inside its forward pass.
+
+    Attributes:
+        model: The model.
+        name: Backend and arithmetic.
+    """
 
     def __init__(self, model: TruncatedModel, probe: FoldedProbe):
         import torch
 
-        self._model = model
+        self.model = model
         self.name = f"torch-{str(model.dtype).removeprefix('torch.')}"
         self._n_signals, self._n_heads = probe.n_signals, probe.n_heads
         self._weights = {
@@ -194,14 +200,14 @@ class TorchEncoder:
         import torch
 
         with torch.inference_mode():
-            return _numpy(self.logits(self.shares(*self._model.tensors(batch))))
+            return numpy_of(self.logits(self.shares(*self.model.tensors(batch))))
 
     def attribute(self, batch: WindowBatch) -> FloatArray:
         """See ``Encoder.attribute``."""
         import torch
 
         with torch.inference_mode():
-            return _numpy(self.shares(*self._model.tensors(batch)))
+            return numpy_of(self.shares(*self.model.tensors(batch)))
 
     def logits(self, shares: "torch.Tensor") -> "torch.Tensor":
         """Return the logits, float32 ``(n_windows, n_signals)``, of tokens' shares."""
@@ -222,7 +228,7 @@ class TorchEncoder:
             part = (hidden @ self._weights[layer]).float()
             total.append(part if not total else total.pop().add_(part))
 
-        self._model.forward(ids, mask, project)
+        self.model.forward(ids, mask, project)
         queries_values = total[0] + self._offset
         shape = (*mask.shape, 2, self._n_signals, self._n_heads)
         queries, values = queries_values.view(shape).unbind(dim=2)
@@ -230,7 +236,8 @@ class TorchEncoder:
         return (weights * values).sum(dim=-1)
 
 
-def _numpy(tensor: "torch.Tensor") -> FloatArray:
+def numpy_of(tensor: "torch.Tensor") -> FloatArray:
+    """Return a tensor in float32, wherever it lies."""
     return np.asarray(tensor.float().cpu().numpy(), dtype=np.float32)
 
 
@@ -254,8 +261,8 @@ def _bypass_final_norm(model: "nn.Module") -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the load report: a truncated model leaves the deeper layers' weights unused on purpose."""
+def quiet() -> Iterator[None]:
+    """Silence transformers: a truncated model leaves the deeper layers' weights unused on purpose."""
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()

@@ -13,6 +13,7 @@ from worker.model.exported import CODEBOOK, Export, load_export
 from worker.model.hub import ModelFiles, resolve_model
 from worker.model.onnx_encoder import OnnxEncoder
 from worker.model.parallel_encoder import ParallelEncoder
+from worker.model.torch_encoder import require_torch
 from worker.model.windows import WindowTokenizer
 from worker.settings import Settings
 
@@ -78,21 +79,17 @@ def make_torch_encoder(codebook: Codebook, files: ModelFiles, settings: Settings
 
     Raises:
         MissingExtra: torch or transformers is not installed.
+        SettingsError: FIREWALL_COMPILE is set and the model cannot be compiled.
     """
-    from worker.model.packed_linear import pack_linear_maps
-    from worker.model.torch_encoder import TorchEncoder, TruncatedModel, on_one_thread, use_threads
+    require_torch()
+    from worker.model.serving import serving_encoder
+    from worker.model.torch_encoder import TruncatedModel, on_one_thread
 
-    threads = arithmetic_threads(settings)
     layers = codebook.header.model.layers
     with on_one_thread():  # or loading would leave a team of threads behind, see ParallelEncoder
         model = TruncatedModel(files, layers, dtype=dtype, device=settings.device, adapter=codebook.adapter)
-        if settings.device == "cpu" and dtype == "bfloat16":
-            pack_linear_maps(model.model)
-        encoder = TorchEncoder(model, fold(codebook.basis, codebook.probe, layers))
-    if settings.device == "cpu" and threads > 1:
-        return ParallelEncoder(encoder, threads, use_threads)
-    use_threads(threads)
-    return encoder
+    probe = fold(codebook.basis, codebook.probe, layers)
+    return serving_encoder(model, probe, arithmetic_threads(settings), compiled=settings.compile)
 
 
 def make_onnx_encoder(graph: bytes, settings: Settings, dtype: str) -> Encoder:

@@ -6,6 +6,7 @@ from torch import nn
 
 from worker.hardware import has_bfloat16
 from worker.model.packed_linear import pack_linear_maps
+from worker.model.traced_encoder import TracedEncoder
 from worker.screening.assets import load_codebook_and_model, make_torch_encoder
 from worker.settings import load_settings
 
@@ -38,7 +39,8 @@ def test_a_worker_packs_bfloat16_and_leaves_the_calibrated_arithmetic(dtype: tor
     settings = load_settings(offline=True, threads=1)
     codebook, files = load_codebook_and_model(settings)
     encoder = make_torch_encoder(codebook, files, settings, str(dtype).removeprefix("torch."))
-    assert is_packed(encoder._model.model) == (dtype == torch.bfloat16)
+    assert isinstance(encoder, TracedEncoder)
+    assert is_packed(encoder._inner.model.model) == (dtype == torch.bfloat16)
 
 
 def test_a_torch_without_the_operators_keeps_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +56,8 @@ def test_a_torch_without_the_operators_keeps_its_model(monkeypatch: pytest.Monke
 
 def test_a_processor_they_do_not_serve_keeps_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing:
-        _reorder_linear_weight = staticmethod(lambda weight, _rows: weight)
-
         @staticmethod
-        def _linear_pointwise(*_: object) -> None:
+        def _reorder_linear_weight(*_: object) -> None:
             raise RuntimeError("needs avx512bw")
 
     monkeypatch.setattr(torch.ops, "mkldnn", Refusing())

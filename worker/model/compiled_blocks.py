@@ -1,0 +1,50 @@
+"""``torch.compile`` of a model's blocks, for whom it pays: mostly on GPUs (ADR 17)."""
+
+from itertools import product
+
+import numpy as np
+import torch
+
+from worker.errors import SettingsError
+from worker.model.encoder import Encoder, WindowBatch
+from worker.model.torch_encoder import TruncatedModel
+
+VARIANTS = 64
+"""What torch may keep of one function. Each combination of arithmetic, threads, one window or several, with padding or
+without is one; beyond torch's own limit of 8 it would silently compile no more."""
+
+
+def compile_blocks(model: TruncatedModel, *, backend: str = "inductor") -> None:
+    """Have every block compiled for batches of any shape, in place, when it first meets each variant.
+
+    Args:
+        model: The model; its adapter is merged.
+        backend: See ``torch.compile``.
+    """
+    torch._dynamo.config.recompile_limit = VARIANTS  # noqa: SLF001
+    for block in model.stack:
+        # The forward alone: the hooks around it hand activations out and are Python.
+        block.forward = torch.compile(block.forward, dynamic=True, backend=backend)
+
+
+def compile_variants(encoder: Encoder, threads: int) -> None:
+    """Run batches of all variants, each of which would else be compiled while a job waits for it.
+
+    Args:
+        encoder: As it will serve: what is compiled holds for one number of threads.
+        threads: Parts it cuts batches into.
+
+    Raises:
+        SettingsError: They cannot be compiled here.
+    """
+    try:
+        for length, windows, last in product((16, 40), (1, threads, 2 * threads), (16, 9)):
+            mask = np.ones((windows, length), dtype=np.bool_)
+            if windows > 1:
+                mask[-1, last:] = False
+            encoder.score(WindowBatch(mask.astype(np.int64), mask))
+    except (RuntimeError, OSError) as error:  # what a missing compiler, linker or header comes as
+        raise SettingsError(
+            f"FIREWALL_COMPILE: torch.compile failed ({type(error).__name__}). It needs a C++ compiler on this machine "
+            "(on a GPU, Triton as well); install it, or unset FIREWALL_COMPILE."
+        ) from error
