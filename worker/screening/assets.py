@@ -74,7 +74,9 @@ def make_tokenizer(codebook: Codebook, files: ModelFiles) -> WindowTokenizer:
     return tokenizer
 
 
-def make_torch_encoder(codebook: Codebook, files: ModelFiles, settings: Settings, dtype: str) -> Encoder:
+def make_torch_encoder(
+    codebook: Codebook, files: ModelFiles, settings: Settings, dtype: str, *, recorded: bool = True
+) -> Encoder:
     """Return the torch backend with the codebook's probe inside.
 
     Raises:
@@ -89,7 +91,8 @@ def make_torch_encoder(codebook: Codebook, files: ModelFiles, settings: Settings
     with on_one_thread():  # or loading would leave a team of threads behind, see ParallelEncoder
         model = TruncatedModel(files, layers, dtype=dtype, device=settings.device, adapter=codebook.adapter)
     probe = fold(codebook.basis, codebook.probe, layers)
-    return serving_encoder(model, probe, arithmetic_threads(settings), compiled=settings.compile)
+    threads = arithmetic_threads(settings)
+    return serving_encoder(model, probe, threads, compiled=settings.compile, recorded=recorded)
 
 
 def make_onnx_encoder(graph: bytes, settings: Settings, dtype: str) -> Encoder:

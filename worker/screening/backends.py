@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 WARM_UP_ROUNDS = 3
 WARM_UP_LENGTH = 128
-WARM_UP_TOKENS = 512
-"""Tokens of one timed pass on a CPU: a twentieth of a second. Other devices need a whole batch to show their speed."""
+WARM_UP_TOKENS = 256
+"""Tokens of one timed pass on a CPU: a fortieth of a second. Other devices need a whole batch to show their speed."""
 
 GAIN = 1.1
 """How many times as fast another arithmetic must be to be taken instead of the calibrated one."""
@@ -148,17 +148,19 @@ def _torch_candidates(settings: Settings) -> Iterator[tuple[str, Load]]:
         return
     parts = cache(lambda: load_codebook_and_model(settings))
 
-    def load(dtype: str) -> Backend:
+    def load(dtype: str, *, recorded: bool = True) -> Backend:
         codebook, files = parts()
         tokenizer = make_tokenizer(codebook, files)
-        encoder = make_torch_encoder(codebook, files, settings, dtype)
+        encoder = make_torch_encoder(codebook, files, settings, dtype, recorded=recorded)
         return Backend(encoder, codebook, tokenizer, f"{files.name} ({files.origin})")
 
     if settings.dtype != "auto":
         yield f"torch-{settings.dtype}", partial(load, settings.dtype)
         return
-    yield "torch-float32", partial(load, "float32")
-    if installed and has_bfloat16(settings.device):
+    faster = installed and has_bfloat16(settings.device)
+    # Beside bfloat16 it is there for comparison and as a last resort: not worth the time at start.
+    yield "torch-float32", partial(load, "float32", recorded=not faster)
+    if faster:
         yield "torch-bfloat16", partial(load, "bfloat16")
 
 
