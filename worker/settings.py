@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     )
     compile: bool = Field(
         default=False,
-        description="Compile the model's blocks by torch.compile: minutes at every start, and a C++ compiler. Of use "
+        description="Compile the model's blocks by torch.compile: a minute at every start, and a C++ compiler. Of use "
         "on GPUs; CPUs do better with packed weights and a recorded pass, which this turns off (docs/benchmarks.md).",
     )
     export: Path | None = Field(

@@ -20,11 +20,19 @@ def compile_blocks(model: TruncatedModel, *, backend: str = "inductor") -> None:
     Args:
         model: The model; its adapter is merged.
         backend: See ``torch.compile``.
+
+    Raises:
+        SettingsError: This torch cannot keep so many variants.
     """
-    torch._dynamo.config.recompile_limit = VARIANTS  # noqa: SLF001
-    for block in model.stack:
-        # The forward alone: the hooks around it hand activations out and are Python.
-        block.forward = torch.compile(block.forward, dynamic=True, backend=backend)
+    try:
+        for block in model.stack:
+            # The forward alone: the hooks around it hand activations out and are Python.
+            block.forward = torch.compile(block.forward, dynamic=True, backend=backend, recompile_limit=VARIANTS)
+    except TypeError as error:
+        raise SettingsError(
+            f"FIREWALL_COMPILE needs a torch.compile that takes recompile_limit; torch {torch.__version__} has none. "
+            "Install a newer torch (2.13 does), or unset FIREWALL_COMPILE."
+        ) from error
 
 
 def compile_variants(encoder: Encoder, threads: int) -> None:

@@ -128,3 +128,13 @@ def test_a_worker_records_and_takes_every_core(model: TruncatedModel, probe: Fol
     encoder = serving_encoder(model, probe, 2)
     assert isinstance(encoder, ParallelEncoder)
     assert isinstance(encoder._inner, TracedEncoder)
+
+
+@pytest.mark.parametrize("directory", ["tiny_bert"], indirect=True)
+def test_an_older_torch_is_named(model: TruncatedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def older(function: Any, *, dynamic: bool, backend: str) -> Any:
+        return function
+
+    monkeypatch.setattr(torch, "compile", older)
+    with pytest.raises(SettingsError, match="recompile_limit"):
+        compile_blocks(model)
