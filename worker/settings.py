@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     )
     compile: bool = Field(
         default=False,
-        description="Compile the model's blocks by torch.compile: a minute at every start, and a C++ compiler. Of use "
-        "on GPUs; CPUs do better with packed weights and a recorded pass, which this turns off (docs/benchmarks.md).",
+        description="Compile the torch backend's blocks by torch.compile: half a minute or more at every start, and a "
+        "C++ compiler. Meant for GPUs, not measured there; CPUs do better with a traced pass (docs/benchmarks.md).",
     )
     export: Path | None = Field(
         default=None,

@@ -31,7 +31,7 @@ def check_other(settings: Settings, texts: Sequence[str], *, dtype: str, export:
     kept = [text for text, tokens in zip(texts, tokenizer.tokenize(texts), strict=True) if len(tokens.ids)]
     if not kept:
         raise InvalidField("no text has a token", field="text")
-    reference = make_torch_encoder(codebook, files, settings, codebook.header.model.dtype)
+    reference = make_torch_encoder(codebook, files, settings, codebook.header.model.dtype, tuned=False)
     other: Encoder
     if export is not None:
         loaded = load_export(export)

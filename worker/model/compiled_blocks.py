@@ -1,6 +1,7 @@
-"""``torch.compile`` of a model's blocks, for whom it pays: mostly on GPUs (ADR 17)."""
+"""``torch.compile`` of a model's blocks, for those whom it serves better than a trace (ADR 17)."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +25,11 @@ def compile_blocks(model: TruncatedModel, *, backend: str = "inductor") -> None:
     Raises:
         SettingsError: This torch cannot keep so many variants.
     """
+    limit: dict[str, Any] = {"recompile_limit": VARIANTS}  # not in the types of torch 2.13
     try:
         for block in model.stack:
             # The forward alone: the hooks around it hand activations out and are Python.
-            block.forward = torch.compile(block.forward, dynamic=True, backend=backend, recompile_limit=VARIANTS)
+            block.forward = torch.compile(block.forward, dynamic=True, backend=backend, **limit)
     except TypeError as error:
         raise SettingsError(
             f"FIREWALL_COMPILE needs a torch.compile that takes recompile_limit; torch {torch.__version__} has none. "
@@ -46,13 +48,13 @@ def compile_variants(encoder: Encoder, threads: int) -> None:
         SettingsError: They cannot be compiled here.
     """
     try:
-        for length, windows, last in product((16, 40), (1, threads, 2 * threads), (16, 9)):
+        # Fewer windows than threads run whole, with all threads; others in parts of one window or several.
+        for windows, length, padded in product(sorted({1, 2, threads, 2 * threads}), (16, 40), (False, True)):
             mask = np.ones((windows, length), dtype=np.bool_)
-            if windows > 1:
-                mask[-1, last:] = False
+            mask[-1, length // 2 :] = not padded
             encoder.score(WindowBatch(mask.astype(np.int64), mask))
     except (RuntimeError, OSError) as error:  # what a missing compiler, linker or header comes as
         raise SettingsError(
-            f"FIREWALL_COMPILE: torch.compile failed ({type(error).__name__}). It needs a C++ compiler on this machine "
-            "(on a GPU, Triton as well); install it, or unset FIREWALL_COMPILE."
+            f"FIREWALL_COMPILE: torch.compile failed ({type(error).__name__}: {str(error).partition(chr(10))[0]}). It "
+            "needs a C++ compiler on this machine (on a GPU, Triton as well); install it, or unset FIREWALL_COMPILE."
         ) from error

@@ -87,7 +87,6 @@ class TruncatedModel:
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[: max(layers)]
         self.hidden = int(config.hidden_size)
-        self.vocabulary = int(config.vocab_size)
         self.max_tokens = int(getattr(config, "max_position_embeddings", 1 << 30))
         self.model = self._load(files, config)
         self.stack = _find_blocks(self.model, max(layers))

@@ -13,7 +13,7 @@ from worker.model.exported import CODEBOOK, Export, load_export
 from worker.model.hub import ModelFiles, resolve_model
 from worker.model.onnx_encoder import OnnxEncoder
 from worker.model.parallel_encoder import ParallelEncoder
-from worker.model.torch_encoder import require_torch
+from worker.model.torch_encoder import TruncatedModel, on_one_thread, require_torch
 from worker.model.windows import WindowTokenizer
 from worker.settings import Settings
 
@@ -75,24 +75,31 @@ def make_tokenizer(codebook: Codebook, files: ModelFiles) -> WindowTokenizer:
 
 
 def make_torch_encoder(
-    codebook: Codebook, files: ModelFiles, settings: Settings, dtype: str, *, recorded: bool = True
+    codebook: Codebook, files: ModelFiles, settings: Settings, dtype: str, *, tuned: bool = True
 ) -> Encoder:
     """Return the torch backend with the codebook's probe inside.
+
+    Args:
+        codebook: The codebook.
+        files: Its model.
+        settings: Device, threads, whether to compile.
+        dtype: ``float32`` or ``bfloat16``.
+        tuned: Trace or compile it, which an encoder that is only compared with another is not worth.
 
     Raises:
         MissingExtra: torch or transformers is not installed.
         SettingsError: FIREWALL_COMPILE is set and the model cannot be compiled.
     """
     require_torch()
-    from worker.model.serving import serving_encoder
-    from worker.model.torch_encoder import TruncatedModel, on_one_thread
+    from worker.model.serving import Tuning, serving_encoder
 
     layers = codebook.header.model.layers
     with on_one_thread():  # or loading would leave a team of threads behind, see ParallelEncoder
         model = TruncatedModel(files, layers, dtype=dtype, device=settings.device, adapter=codebook.adapter)
     probe = fold(codebook.basis, codebook.probe, layers)
     threads = arithmetic_threads(settings)
-    return serving_encoder(model, probe, threads, compiled=settings.compile, recorded=recorded)
+    tuning: Tuning = "compile" if settings.compile else "trace"
+    return serving_encoder(model, probe, threads, tuning if tuned else "none")
 
 
 def make_onnx_encoder(graph: bytes, settings: Settings, dtype: str) -> Encoder:

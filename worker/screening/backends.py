@@ -17,6 +17,7 @@ from worker.hardware import has_bfloat16
 from worker.model.encoder import Encoder, WindowBatch
 from worker.model.windows import WindowTokenizer
 from worker.screening.assets import (
+    arithmetic_threads,
     load_codebook_and_model,
     load_wanted_export,
     make_onnx_encoder,
@@ -46,12 +47,14 @@ class Backend:
         codebook: See above.
         tokenizer: The codebook's.
         model: Name and origin of the model, for the log.
+        tune: Loads it anew, as fast as it can be; None if it is so already.
     """
 
     encoder: Encoder
     codebook: Codebook
     tokenizer: WindowTokenizer
     model: str
+    tune: "Callable[[], Backend] | None" = None
 
 
 Load = Callable[[], Backend]
@@ -73,12 +76,13 @@ def choose_backend(settings: Settings) -> Backend:
     speeds = measure_speeds(usable, settings) if len(usable) > 1 else {}
     chosen = None
     for backend in _fastest_first(usable, speeds):
+        tuned = backend.tune() if backend.tune else backend
         try:
-            drift = check_golden(backend.codebook, backend.tokenizer, backend.encoder)
+            drift = check_golden(tuned.codebook, tuned.tokenizer, tuned.encoder)
         except CodebookError as error:
-            refused[backend.encoder.name] = error
+            refused[tuned.encoder.name] = error
             continue
-        chosen = backend
+        chosen = tuned
         break
     if chosen is None:
         raise next(iter(refused.values()))
@@ -122,7 +126,8 @@ def measure_speeds(backends: Sequence[Backend], settings: Settings) -> dict[str,
     """
     tokens = WARM_UP_TOKENS if settings.device == "cpu" else max(WARM_UP_TOKENS, settings.batch_tokens)
     length = min(WARM_UP_LENGTH, *(backend.tokenizer.size for backend in backends))
-    shape = (tokens // length, length)
+    # As many windows as threads, or the batch would not run in parts, as those of traffic do.
+    shape = (max(arithmetic_threads(settings), tokens // length), length)
     ids = np.random.default_rng(1).integers(0, min(b.tokenizer.vocabulary for b in backends), shape)
     batch = WindowBatch(ids, np.ones(shape, dtype=np.bool_))
     seconds: dict[str, list[float]] = {backend.encoder.name: [] for backend in backends}
@@ -148,18 +153,19 @@ def _torch_candidates(settings: Settings) -> Iterator[tuple[str, Load]]:
         return
     parts = cache(lambda: load_codebook_and_model(settings))
 
-    def load(dtype: str, *, recorded: bool = True) -> Backend:
+    def load(dtype: str, *, tuned: bool = True) -> Backend:
         codebook, files = parts()
         tokenizer = make_tokenizer(codebook, files)
-        encoder = make_torch_encoder(codebook, files, settings, dtype, recorded=recorded)
-        return Backend(encoder, codebook, tokenizer, f"{files.name} ({files.origin})")
+        encoder = make_torch_encoder(codebook, files, settings, dtype, tuned=tuned)
+        tune = None if tuned else partial(load, dtype)
+        return Backend(encoder, codebook, tokenizer, f"{files.name} ({files.origin})", tune)
 
     if settings.dtype != "auto":
         yield f"torch-{settings.dtype}", partial(load, settings.dtype)
         return
     faster = installed and has_bfloat16(settings.device)
-    # Beside bfloat16 it is there for comparison and as a last resort: not worth the time at start.
-    yield "torch-float32", partial(load, "float32", recorded=not faster)
+    # Beside bfloat16 it is hardly ever chosen: half a second of every start.
+    yield "torch-float32", partial(load, "float32", tuned=not faster)
     if faster:
         yield "torch-bfloat16", partial(load, "bfloat16")
 

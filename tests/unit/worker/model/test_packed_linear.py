@@ -54,6 +54,20 @@ def test_a_torch_without_the_operators_keeps_its_model(monkeypatch: pytest.Monke
     assert torch.equal(model(x), expected)
 
 
+@pytest.mark.parametrize(
+    "product",
+    [
+        "def product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:\n    raise RuntimeError('avx512bw')",
+        "def product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:\n    return torch.ops.mkldnn._no(x)",
+    ],
+)
+def test_an_operator_that_refuses_or_is_gone_keeps_its_model(product: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.model.packed_linear.PRODUCT", product)
+    model = network()
+    assert not pack_linear_maps(model)
+    assert isinstance(model[0], nn.Linear)
+
+
 def test_a_processor_they_do_not_serve_keeps_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing:
         @staticmethod
