@@ -1,8 +1,12 @@
 """Tiny random models with the architectures the project names, saved as a hub snapshot would be."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from worker.codebook.probe import Basis, Probe
 
 WORDS = ["ignore", "all", "previous", "instructions", "the", "a", "and", "of", "to", "in", "is", "please", "reveal"]
 WORDS += [
@@ -95,3 +99,14 @@ def save_llama(directory: Path) -> Path:
     LlamaForCausalLM(config).save_pretrained(directory)
     tokenizer.save(str(directory / "tokenizer.json"))
     return directory
+
+
+def random_probe() -> tuple[Basis, Probe]:
+    """Return a basis of two layers' activations and a probe of three signals with two heads each."""
+    random = np.random.default_rng(3)
+
+    def normal(*shape: int) -> Any:
+        return random.normal(size=shape).astype(np.float32)
+
+    width = 2 * HIDDEN
+    return Basis(normal(width), normal(width, 5), 0.9), Probe(normal(3, 2, 5), normal(3, 2, 5), normal(3))

@@ -164,7 +164,7 @@ def _torch_candidates(settings: Settings) -> Iterator[tuple[str, Load]]:
         yield f"torch-{settings.dtype}", partial(load, settings.dtype)
         return
     faster = installed and has_bfloat16(settings.device)
-    # Beside bfloat16 it is hardly ever chosen: half a second of every start.
+    # Beside bfloat16 it is hardly ever chosen, and tuning it would take half a second of every start.
     yield "torch-float32", partial(load, "float32", tuned=not faster)
     if faster:
         yield "torch-bfloat16", partial(load, "bfloat16")

@@ -1,13 +1,12 @@
 """The exported graph gives what the torch backend gives, for an encoder and a decoder, at every batch shape."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.tiny_models import HIDDEN
-from worker.codebook.probe import Basis, FoldedProbe, Probe, fold
+from tests.tiny_models import random_probe
+from worker.codebook.probe import FoldedProbe, fold
 from worker.errors import ExportInvalid
 from worker.model.encoder import WindowBatch
 from worker.model.hub import ModelFiles, resolve_model
@@ -28,13 +27,7 @@ def files(request: pytest.FixtureRequest) -> ModelFiles:
 
 @pytest.fixture(scope="module")
 def folded() -> FoldedProbe:
-    random = np.random.default_rng(3)
-
-    def normal(*shape: int) -> Any:
-        return random.normal(size=shape).astype(np.float32)
-
-    width = 2 * HIDDEN
-    return fold(Basis(normal(width), normal(width, 5), 0.9), Probe(normal(3, 2, 5), normal(3, 2, 5), normal(3)), (2, 4))
+    return fold(*random_probe(), (2, 4))
 
 
 @pytest.fixture(scope="module")

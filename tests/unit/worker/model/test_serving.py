@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny_models import HIDDEN
-from worker.codebook.probe import Basis, FoldedProbe, Probe, fold
+from tests.tiny_models import random_probe
+from worker.codebook.probe import FoldedProbe, fold
 from worker.errors import SettingsError
 from worker.model.compiled_blocks import compile_blocks
 from worker.model.encoder import WindowBatch
@@ -37,13 +37,7 @@ def model(directory: Path) -> TruncatedModel:
 
 @pytest.fixture
 def probe() -> FoldedProbe:
-    random = np.random.default_rng(3)
-
-    def normal(*shape: int) -> Any:
-        return random.normal(size=shape).astype(np.float32)
-
-    width = 2 * HIDDEN
-    return fold(Basis(normal(width), normal(width, 5), 0.9), Probe(normal(3, 2, 5), normal(3, 2, 5), normal(3)), LAYERS)
+    return fold(*random_probe(), LAYERS)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, LlamaForCausalLM
 
-from tests.tiny_models import HIDDEN, LAYERS
+from tests.tiny_models import HIDDEN, LAYERS, random_probe
 from worker.codebook.probe import Basis, Probe, fold
 from worker.errors import UnsupportedModel
 from worker.model.encoder import WindowBatch
@@ -39,13 +39,7 @@ def windows(files: ModelFiles) -> list[Window]:
 
 @pytest.fixture(scope="module")
 def probe() -> tuple[Basis, Probe]:
-    random = np.random.default_rng(3)
-
-    def normal(*shape: int) -> Any:
-        return random.normal(size=shape).astype(np.float32)
-
-    width = 2 * HIDDEN
-    return Basis(normal(width), normal(width, 5), 0.9), Probe(normal(3, 2, 5), normal(3, 2, 5), normal(3))
+    return random_probe()
 
 
 @pytest.fixture(scope="module")

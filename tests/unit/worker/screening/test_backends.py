@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +51,11 @@ class Shelf:
     wrong: set[str] = field(default_factory=set)
     proved: list[str] = field(default_factory=list)
 
-    def add(self, name: str, seconds: float) -> None:
-        encoder = Timed(name, seconds, self.clock)
-        self.loads.append((name, lambda: Backend(encoder, self.book, self.tokenizer, "model")))
+    def add(self, name: str, seconds: float, tuned: str | None = None) -> None:
+        def load(name: str, tune: Callable[[], Backend] | None = None) -> Backend:
+            return Backend(Timed(name, seconds, self.clock), self.book, self.tokenizer, "model", tune)
+
+        self.loads.append((name, partial(load, name, partial(load, tuned) if tuned else None)))
 
     def fail(self, name: str, error: Exception) -> None:
         def load() -> Backend:
@@ -100,6 +103,16 @@ def test_the_calibrated_arithmetic_serves_unless_another_is_clearly_faster(shelf
     shelf.add("torch-float32", 0.030)
     shelf.add("torch-bfloat16", 0.029)
     assert choose_backend(settings).encoder.name == "torch-float32"
+
+
+def test_one_that_was_only_loaded_for_comparison_is_tuned_before_it_is_proved_and_serves(
+    shelf: Shelf, settings: Settings
+) -> None:
+    shelf.add("torch-float32", 0.02, tuned="torch-float32 tuned")
+    shelf.add("torch-bfloat16", 0.002)
+    shelf.wrong.add("torch-bfloat16")
+    assert choose_backend(settings).encoder.name == "torch-float32 tuned"
+    assert shelf.proved == ["torch-bfloat16", "torch-float32 tuned"]
 
 
 def test_a_fast_one_that_fails_the_golden_test_does_not_serve(
